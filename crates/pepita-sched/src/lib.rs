@@ -1,0 +1,1 @@
+//! Tasks for one machine: processes and closures, one pool, retries and limits.

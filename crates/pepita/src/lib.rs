@@ -1,0 +1,1 @@
+//! pepita: a pure-Rust toolkit at the edge of the Linux kernel.

@@ -1,0 +1,3 @@
+//! The project's own commands: `cargo xtask ci`, `tidy`, `lab`, `bench`.
+
+fn main() {}
