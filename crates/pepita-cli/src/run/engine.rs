@@ -1,0 +1,171 @@
+//! [`Engine`]: the pool as `pepita run` uses it.
+//!
+//! Everything a run waits for arrives on one of a few channels, so that each mode of running is
+//! one loop over them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use pepita::executor::{Backend, CpuExecutor, Executor, TaskContext};
+use pepita::pool::{Events, Pool, TaskHandle};
+use pepita::task::{ExecutionResult, Task, TaskError, TaskId, Unsupported};
+
+use super::spool::Outputs;
+
+/// Jobs that wait in the pool's queue, so that a worker that is done has the next one at hand.
+fn lookahead(workers: usize) -> usize {
+    (2 * workers).max(16)
+}
+
+/// Runs tasks, each known by a key of the caller.
+pub(crate) struct Engine {
+    pool: Pool,
+    executor: Arc<CpuExecutor>,
+    gate: Arc<AtomicBool>,
+    room: usize,
+    /// The tasks that were submitted and have not come back.
+    active: HashMap<u64, TaskHandle>,
+    sender: Sender<Done>,
+    done: Receiver<Done>,
+}
+
+/// A task that came back.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) key: u64,
+    pub(crate) result: Result<ExecutionResult, TaskError>,
+    /// What it printed, if it was told to print to [`Outputs::collectors`].
+    pub(crate) outputs: Outputs,
+    pub(crate) ended: SystemTime,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    #[error(transparent)]
+    Executor(#[from] pepita::executor::ExecutorBuildError),
+    #[error(transparent)]
+    Pool(#[from] pepita::pool::PoolBuildError),
+}
+
+impl Engine {
+    /// An engine that runs `workers` tasks at the same time.
+    pub(crate) fn new(workers: usize) -> Result<Self, EngineError> {
+        let gate = Arc::new(AtomicBool::new(false));
+        let executor = Arc::new(CpuExecutor::builder().slots(workers).subreaper().build()?);
+        let gated = Gate { inner: executor.clone(), is_closed: gate.clone() };
+        let queue = lookahead(workers);
+        let pool = Pool::builder().executor(gated).queue_capacity(queue).build()?;
+        let (sender, done) = unbounded();
+        Ok(Self { pool, executor, gate, room: workers + queue, active: HashMap::new(), sender, done })
+    }
+
+    /// Whether this host has what `task` asks for.
+    pub(crate) fn check(&self, task: &Task) -> Result<(), Unsupported> {
+        self.executor.supports(task)
+    }
+
+    /// Whether another task can be submitted without waiting.
+    pub(crate) fn has_room(&self) -> bool {
+        self.active.len() < self.room
+    }
+
+    /// Whether every task that was submitted has come back.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Hands a task to the pool; it comes back on [`done`](Self::done) whatever happens.
+    pub(crate) fn submit(&mut self, key: u64, task: Task) {
+        let sender = self.sender.clone();
+        let submitted = self.pool.submit_then(task, move |result| {
+            let outputs = Outputs::take_current();
+            // The receiver is gone only when the run is given up.
+            let _ = sender.send(Done { key, result, outputs, ended: SystemTime::now() });
+        });
+        match submitted {
+            Ok(handle) => {
+                self.active.insert(key, handle);
+            }
+            Err(error) => {
+                let result = Err(TaskError::Executor(Box::new(error)));
+                let done = Done { key, result, outputs: Outputs::default(), ended: SystemTime::now() };
+                let _ = self.sender.send(done);
+            }
+        }
+    }
+
+    /// Where tasks come back; the caller passes each to [`retire`](Self::retire).
+    pub(crate) fn done(&self) -> &Receiver<Done> {
+        &self.done
+    }
+
+    /// Notes that a task came back.
+    pub(crate) fn retire(&mut self, key: u64) {
+        self.active.remove(&key);
+    }
+
+    /// What happens to the tasks from now on.
+    pub(crate) fn events(&self) -> Events {
+        self.pool.subscribe()
+    }
+
+    /// Lets no attempt begin any more; those that run go on.
+    pub(crate) fn close_gate(&self) {
+        self.gate.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the tasks that run, and those that wait.
+    pub(crate) fn cancel_all(&self) {
+        self.close_gate();
+        for handle in self.active.values() {
+            handle.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("active", &self.active.len()).finish_non_exhaustive()
+    }
+}
+
+/// The process executor behind a gate that ^C closes: what is queued does not begin any more.
+#[derive(Debug)]
+struct Gate {
+    inner: Arc<CpuExecutor>,
+    is_closed: Arc<AtomicBool>,
+}
+
+impl Executor for Gate {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn backend(&self) -> Backend {
+        self.inner.backend()
+    }
+
+    fn slots(&self) -> usize {
+        self.inner.slots()
+    }
+
+    fn supports(&self, task: &Task) -> Result<(), Unsupported> {
+        self.inner.supports(task)
+    }
+
+    fn execute(&self, task: &Task, context: &TaskContext) -> Result<ExecutionResult, TaskError> {
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(TaskError::Cancelled);
+        }
+        Outputs::reset_current();
+        self.inner.execute(task, context)
+    }
+}
+
+/// Which key a task has, for its events.
+pub(crate) type Keys = HashMap<TaskId, u64>;
