@@ -4,6 +4,7 @@
 //! it reads, [`run`], [`doctor`] and [`selftest`] its commands.
 
 mod cli;
+mod doctor;
 mod plan;
 mod quote;
 mod run;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let is_json = cli.global.json;
     match cli.command {
         Command::Run(args) => run::run(&args, is_json),
-        Command::Doctor => ExitCode::SUCCESS,
+        Command::Doctor => doctor::run(is_json),
         Command::Selftest { .. } => ExitCode::SUCCESS,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pepita", &mut io::stdout());
