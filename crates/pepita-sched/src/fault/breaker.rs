@@ -175,6 +175,19 @@ impl CircuitBreaker {
     ///
     /// Counts when closed; when half-open, only if a probe given out by
     /// [`allows_execution`](Self::allows_execution) waits for its record.
+    ///
+    /// # Examples
+    /// ```
+    /// use pepita_sched::fault::{CallOutcome, CallWindow, CircuitBreaker};
+    /// use std::time::Duration;
+    ///
+    /// let breaker = CircuitBreaker::builder(CallWindow::Calls(10))
+    ///     .slow_calls(Duration::from_secs(1), 0.5)
+    ///     .build()?;
+    /// breaker.record(CallOutcome::Success, Duration::from_secs(3));
+    /// assert_eq!(breaker.snapshot().slow_calls, 1);
+    /// # Ok::<(), pepita_sched::fault::CircuitError>(())
+    /// ```
     pub fn record(&self, outcome: CallOutcome, took: Duration) {
         self.with(|machine, rules, now| {
             machine.settle_unowned(rules, now, Call::new(rules, outcome, took));
@@ -182,6 +195,18 @@ impl CircuitBreaker {
     }
 
     /// Closes the breaker with an empty window. Permits in flight lose their meaning.
+    ///
+    /// # Examples
+    /// ```
+    /// use pepita_sched::fault::{CallWindow, CircuitBreaker, CircuitState};
+    ///
+    /// let breaker = CircuitBreaker::builder(CallWindow::Calls(1)).build()?;
+    /// breaker.record_failure();
+    /// assert_eq!(breaker.state(), CircuitState::Open);
+    /// breaker.reset();
+    /// assert_eq!(breaker.state(), CircuitState::Closed);
+    /// # Ok::<(), pepita_sched::fault::CircuitError>(())
+    /// ```
     pub fn reset(&self) {
         self.with(|machine, _, _| machine.reset());
     }
@@ -296,6 +321,24 @@ impl Drop for Permit {
 }
 
 /// The breaker did not let a call through.
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::{CallWindow, CircuitBreaker, Failure, RetryPolicy};
+/// use std::time::Duration;
+///
+/// let breaker = CircuitBreaker::builder(CallWindow::Calls(1)).build()?;
+/// breaker.record_failure();
+/// let rejected = breaker.try_acquire().unwrap_err();
+/// assert_eq!(rejected.to_string(), "circuit breaker is open");
+///
+/// // The time to wait makes a hint for the backoff.
+/// let policy = RetryPolicy::builder(9, Duration::ZERO).max_delay(Duration::from_secs(5)).build()?;
+/// let hint = rejected.retry_after.unwrap_or_default();
+/// let delay = policy.backoff(42).next_delay_after(&Failure::Other, Duration::ZERO, hint);
+/// assert_eq!(delay, Some(Duration::from_secs(5))); // still capped
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("circuit breaker is {state}")]
 #[non_exhaustive]

@@ -98,6 +98,22 @@ impl RetryBudget {
     }
 
     /// Takes out one retry, and returns whether there was one to take.
+    ///
+    /// # Examples
+    /// ```
+    /// use pepita_sched::fault::{ManualClock, RetryBudget};
+    /// use std::time::Duration;
+    ///
+    /// // No deposits: the reserve of 2 retries a second, for 10 s.
+    /// let clock = ManualClock::new();
+    /// let budget = RetryBudget::builder(0.2).min_retries_per_sec(2).clock(clock.clone()).build()?;
+    /// assert_eq!(budget.available(), 20);
+    /// while budget.try_withdraw() {}
+    /// assert_eq!(budget.available(), 0);
+    /// clock.advance(Duration::from_secs(10));
+    /// assert_eq!(budget.available(), 20);
+    /// # Ok::<(), pepita_sched::fault::RetryBudgetError>(())
+    /// ```
     #[must_use = "a retry may be made only if this returns true"]
     pub fn try_withdraw(&self) -> bool {
         self.with(|ledger| {
@@ -151,6 +167,19 @@ impl Ledger {
 }
 
 /// Settings of a [`RetryBudget`]; [`build`](Self::build) checks them.
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::RetryBudget;
+/// use std::time::Duration;
+///
+/// let budget = RetryBudget::builder(0.1)
+///     .ttl(Duration::from_secs(60))
+///     .min_retries_per_sec(1)
+///     .build()?;
+/// assert_eq!(budget.available(), 60);
+/// # Ok::<(), pepita_sched::fault::RetryBudgetError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct RetryBudgetBuilder {
@@ -236,6 +265,14 @@ fn deposit_for(ratio: f64) -> i64 {
 }
 
 /// Why [`RetryBudgetBuilder::build`] refused its settings.
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::RetryBudget;
+///
+/// let error = RetryBudget::builder(-1.0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "ratio -1 is not between 0 and 1000");
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RetryBudgetError {

@@ -118,6 +118,16 @@ impl ManualClock {
     /// Moves the clock, and all its clones, forward by `by`.
     ///
     /// The clock counts nanoseconds in 64 bits and stops at its end, 584 years after zero.
+    ///
+    /// # Examples
+    /// ```
+    /// use pepita_sched::fault::{Clock, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// clock.advance(Duration::from_millis(250));
+    /// assert_eq!(clock.now(), Duration::from_millis(250));
+    /// ```
     pub fn advance(&self, by: Duration) {
         let by_ns = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         // AcqRel: what the advancing thread did before is visible to whoever reads the new time.

@@ -177,6 +177,17 @@ impl<K: Eq + Hash + Clone> FailureDetector<K> {
     }
 
     /// Returns all members with their status, in no order.
+    ///
+    /// # Examples
+    /// ```
+    /// use pepita_sched::fault::{FailureDetector, HealthStatus};
+    /// use std::time::Duration;
+    ///
+    /// let detector = FailureDetector::builder(Duration::from_secs(60)).build()?;
+    /// detector.heartbeat(&7)?;
+    /// assert_eq!(detector.statuses(), [(7, HealthStatus::Healthy)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn statuses(&self) -> Vec<(K, HealthStatus)> {
         let (members, now) = self.members_now();

@@ -91,6 +91,15 @@ impl Codes {
 }
 
 /// A kind of [`Failure`] that carries no code, as [`RetryOn::also`] and [`RetryOn::never`] name it.
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::{Cause, Failure, RetryOn};
+///
+/// let patient = RetryOn::default().also(Cause::MemoryLimit).never(Cause::Panic);
+/// assert!(patient.matches(&Failure::MemoryLimit));
+/// assert!(!patient.matches(&Failure::Panic));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -202,6 +211,15 @@ impl RetryOn {
     /// On [`RetryOn::anything`] the filter decides alone. It runs once for each failed attempt,
     /// on the thread that handles the failure, and only for failures that the set admits; if it
     /// panics, so does [`RetryOn::matches`].
+    ///
+    /// # Examples
+    /// ```
+    /// use pepita_sched::fault::{Failure, RetryOn};
+    ///
+    /// let even = RetryOn::anything().filter(|failure| matches!(failure, Failure::Exit(n) if n % 2 == 0));
+    /// assert!(even.matches(&Failure::Exit(4)));
+    /// assert!(!even.matches(&Failure::Exit(5)));
+    /// ```
     #[must_use]
     pub fn filter(mut self, filter: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
         self.filter = Some(Filter(Arc::new(filter)));

@@ -1,26 +1,36 @@
 //! How often a task runs again, and after which delay.
 
 mod backoff;
+mod config;
 #[cfg(test)]
 mod tests;
 
 pub use backoff::Backoff;
+pub use config::{RetryPolicyBuilder, RetryPolicyError};
 
 use std::time::Duration;
 
 use super::failure::{Failure, RetryOn};
 
-/// The cap on delays when none is set, unless the base delay is longer.
-const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(30);
-const DEFAULT_FACTOR: f64 = 2.0;
 /// The decorrelated formula's own factor.
 const DECORRELATED_FACTOR: u32 = 3;
-const FACTOR_LIMIT: f64 = 1000.0;
 
 /// How random a delay is. `d` is the delay that the policy computes, `base` its base delay.
 ///
 /// Without jitter, tasks that failed together retry together. Brooker's simulation has the least
 /// work done and the least time spent with [`Jitter::Full`] and [`Jitter::Decorrelated`].
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::{Failure, Jitter, RetryPolicy};
+/// use std::time::Duration;
+///
+/// let base = Duration::from_secs(1);
+/// let policy = RetryPolicy::builder(9, base).jitter(Jitter::Equal).build()?;
+/// let delay = policy.backoff(42).next_delay(&Failure::Timeout, Duration::ZERO);
+/// assert!(delay.is_some_and(|d| base / 2 <= d && d <= base));
+/// # Ok::<(), pepita_sched::fault::RetryPolicyError>(())
+/// ```
 ///
 /// Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -87,15 +97,7 @@ impl RetryPolicy {
     /// Starts a policy of up to `max_attempts` attempts, the first run included, whose first
     /// delay is `base_delay` before jitter.
     pub fn builder(max_attempts: u32, base_delay: Duration) -> RetryPolicyBuilder {
-        RetryPolicyBuilder {
-            max_attempts,
-            base_delay,
-            max_delay: None,
-            factor: None,
-            jitter: Jitter::default(),
-            total_time: None,
-            retry_on: RetryOn::default(),
-        }
+        RetryPolicyBuilder::new(max_attempts, base_delay)
     }
 
     /// The policy that never runs a task again.
@@ -140,8 +142,8 @@ impl RetryPolicy {
         let Some(exponent) = attempt.checked_sub(1) else {
             return Duration::ZERO;
         };
-        if self.base_delay.is_zero() {
-            return Duration::ZERO; // the power may be infinite, and zero times that is NaN
+        if exponent == 0 || self.base_delay.is_zero() {
+            return self.base_delay; // the power may be infinite, and zero times that is NaN
         }
         let secs = self.base_delay.as_secs_f64() * self.factor.powf(f64::from(exponent));
         // An error means more than a `Duration` holds. The clamp's lower end undoes the rounding
@@ -176,6 +178,18 @@ impl RetryPolicy {
     ///
     /// Outside tests the seed is [`random_seed()`](super::random_seed): tasks that share a seed
     /// retry together, which is what jitter is there to prevent.
+    ///
+    /// # Examples
+    /// ```
+    /// use pepita_sched::fault::{Failure, RetryPolicy};
+    /// use std::time::Duration;
+    ///
+    /// let policy = RetryPolicy::builder(9, Duration::from_secs(1)).build()?;
+    /// let first = |seed| policy.backoff(seed).next_delay(&Failure::Timeout, Duration::ZERO);
+    /// assert_eq!(first(7), first(7));
+    /// assert_ne!(first(7), first(8));
+    /// # Ok::<(), pepita_sched::fault::RetryPolicyError>(())
+    /// ```
     #[must_use]
     pub fn backoff(&self, seed: u64) -> Backoff {
         Backoff::new(self.clone(), seed)
@@ -222,136 +236,4 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self::no_retry()
     }
-}
-
-/// Settings of a [`RetryPolicy`]; [`build`](Self::build) checks them.
-#[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct RetryPolicyBuilder {
-    max_attempts: u32,
-    base_delay: Duration,
-    max_delay: Option<Duration>,
-    factor: Option<f64>,
-    jitter: Jitter,
-    total_time: Option<Duration>,
-    retry_on: RetryOn,
-}
-
-impl RetryPolicyBuilder {
-    /// Sets the cap that no delay exceeds. Unset: 30 s, or the base delay if that is longer.
-    pub const fn max_delay(mut self, max_delay: Duration) -> Self {
-        self.max_delay = Some(max_delay);
-        self
-    }
-
-    /// Sets by how much the delay grows from one retry to the next, 1 to 1000. Unset: 2.
-    pub const fn factor(mut self, factor: f64) -> Self {
-        self.factor = Some(factor);
-        self
-    }
-
-    /// Makes all delays the base delay; the same as a factor of 1.
-    pub const fn constant(self) -> Self {
-        self.factor(1.0)
-    }
-
-    /// Sets how random the delays are. Unset: [`Jitter::Full`].
-    pub const fn jitter(mut self, jitter: Jitter) -> Self {
-        self.jitter = jitter;
-        self
-    }
-
-    /// Sets the time from the begin of the first attempt within which the last one must begin.
-    /// Unset: no limit.
-    pub const fn total_time(mut self, total_time: Duration) -> Self {
-        self.total_time = Some(total_time);
-        self
-    }
-
-    /// Sets which failures run again. Unset: [`RetryOn::default`].
-    pub fn retry_on(mut self, retry_on: RetryOn) -> Self {
-        self.retry_on = retry_on;
-        self
-    }
-
-    /// Checks the settings.
-    ///
-    /// # Errors
-    /// The first setting that is out of its limits, or that another one makes meaningless.
-    pub fn build(self) -> Result<RetryPolicy, RetryPolicyError> {
-        if self.max_attempts == 0 {
-            return Err(RetryPolicyError::MaxAttempts { max_attempts: 0 });
-        }
-        let factor = match (self.factor, self.jitter) {
-            (Some(factor), Jitter::Decorrelated) => {
-                return Err(RetryPolicyError::FactorUnused { factor });
-            }
-            (None, Jitter::Decorrelated) => f64::from(DECORRELATED_FACTOR),
-            (factor, _) => factor.unwrap_or(DEFAULT_FACTOR),
-        };
-        if !(1.0..=FACTOR_LIMIT).contains(&factor) {
-            return Err(RetryPolicyError::Factor {
-                factor,
-                max: FACTOR_LIMIT,
-            });
-        }
-        let max_delay = self
-            .max_delay
-            .unwrap_or_else(|| DEFAULT_MAX_DELAY.max(self.base_delay));
-        if max_delay < self.base_delay {
-            return Err(RetryPolicyError::MaxDelay {
-                max_delay,
-                base_delay: self.base_delay,
-            });
-        }
-        if self.total_time == Some(Duration::ZERO) {
-            return Err(RetryPolicyError::TotalTime);
-        }
-        Ok(RetryPolicy {
-            max_attempts: self.max_attempts,
-            base_delay: self.base_delay,
-            max_delay,
-            factor,
-            jitter: self.jitter,
-            total_time: self.total_time,
-            retry_on: self.retry_on,
-        })
-    }
-}
-
-/// Why [`RetryPolicyBuilder::build`] refused its settings.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RetryPolicyError {
-    /// No attempt at all, not even the first run.
-    #[error("max_attempts is {max_attempts}, must be at least 1")]
-    MaxAttempts {
-        /// The value given.
-        max_attempts: u32,
-    },
-    /// The factor is not a number, would shrink the delay, or is absurd.
-    #[error("factor {factor} is not between 1 and {max}")]
-    Factor {
-        /// The value given.
-        factor: f64,
-        /// The largest value accepted.
-        max: f64,
-    },
-    /// A factor was set that the jitter formula does not use.
-    #[error("factor {factor} has no effect with decorrelated jitter, whose formula has its own")]
-    FactorUnused {
-        /// The value given.
-        factor: f64,
-    },
-    /// The cap would cut the first delay already.
-    #[error("max_delay {max_delay:?} is below base_delay {base_delay:?}")]
-    MaxDelay {
-        /// The value given.
-        max_delay: Duration,
-        /// The smallest value accepted.
-        base_delay: Duration,
-    },
-    /// No retry could ever begin in time.
-    #[error("total_time is 0, must be above 0 (leave it out for no limit)")]
-    TotalTime,
 }

@@ -51,7 +51,7 @@ impl SplitMix64 {
     pub(super) fn duration_between(&mut self, low: Duration, high: Duration) -> Duration {
         let span = high.saturating_sub(low);
         let part = Duration::try_from_secs_f64(span.as_secs_f64() * self.next_unit());
-        // A span near `Duration::MAX` can round up to more than a `Duration` holds.
+        // The span of a long interval rounds up in `f64`; nothing drawn may pass `high` for that.
         low.saturating_add(part.unwrap_or(span).min(span))
     }
 }

@@ -47,6 +47,23 @@ impl Rules {
 /// Settings of a [`CircuitBreaker`]; [`build`](Self::build) checks them.
 ///
 /// What is left unset has resilience4j's default.
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::{CallWindow, CircuitBreaker};
+/// use std::time::Duration;
+///
+/// let breaker = CircuitBreaker::builder(CallWindow::Seconds(30))
+///     .minimum_calls(20)
+///     .failure_rate(0.25)
+///     .slow_calls(Duration::from_secs(2), 0.8)
+///     .open_for(Duration::from_secs(10))
+///     .probes(3)
+///     .name("object store")
+///     .build()?;
+/// assert_eq!(breaker.name(), "object store");
+/// # Ok::<(), pepita_sched::fault::CircuitError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct CircuitBreakerBuilder {
@@ -197,6 +214,15 @@ fn is_some_time(setting: &'static str, value: Duration) -> Result<(), CircuitErr
 }
 
 /// Why [`CircuitBreakerBuilder::build`] refused its settings.
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::{CallWindow, CircuitBreaker};
+///
+/// // Ten calls never make the minimum of eleven: this breaker could not open.
+/// let error = CircuitBreaker::builder(CallWindow::Calls(10)).minimum_calls(11).build().unwrap_err();
+/// assert_eq!(error.to_string(), "minimum_calls is 11, must be between 1 and 10");
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CircuitError {

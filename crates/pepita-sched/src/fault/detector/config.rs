@@ -37,6 +37,20 @@ impl Rules {
 }
 
 /// Settings of a [`FailureDetector`]; [`build`](Self::build) checks them.
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::{FailureDetector, HealthStatus};
+/// use std::time::Duration;
+///
+/// let detector = FailureDetector::builder(Duration::from_secs(1))
+///     .acceptable_pause(Duration::from_secs(3))
+///     .failed_phi(12.0)
+///     .max_members(100)
+///     .build()?;
+/// assert_eq!(detector.status(&"worker-1"), HealthStatus::Unknown);
+/// # Ok::<(), pepita_sched::fault::DetectorError>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct FailureDetectorBuilder<K> {
@@ -169,6 +183,15 @@ fn in_range(
 }
 
 /// Why [`FailureDetectorBuilder::build`] refused its settings.
+///
+/// # Examples
+/// ```
+/// use pepita_sched::fault::FailureDetector;
+/// use std::time::Duration;
+///
+/// let error = FailureDetector::<u32>::builder(Duration::ZERO).build().unwrap_err();
+/// assert_eq!(error.to_string(), "interval is 0, must be above 0");
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DetectorError {

@@ -1,6 +1,8 @@
 //! Delays against the published formulas, for any policy, seed and attempt number.
 
+use super::config::FACTOR_LIMIT;
 use super::*;
+use crate::fault::rng::SplitMix64;
 use proptest::prelude::*;
 
 const EXIT: Failure = Failure::Exit(1);
@@ -22,7 +24,8 @@ fn base() -> impl Strategy<Value = Duration> {
 
 fn policy(jitter: Jitter) -> impl Strategy<Value = RetryPolicy> {
     let cap = prop_oneof![base(), Just(Duration::MAX)];
-    (base(), cap, 1.0..=FACTOR_LIMIT).prop_map(move |(base, cap, factor)| {
+    let factor = prop_oneof![4 => 1.0..=FACTOR_LIMIT, 1 => Just(1.0)];
+    (base(), cap, factor).prop_map(move |(base, cap, factor)| {
         let mut builder = RetryPolicy::builder(u32::MAX, base)
             .max_delay(cap.max(base))
             .jitter(jitter);
@@ -55,6 +58,12 @@ proptest! {
         let delay = policy.delay_for_attempt(n);
         prop_assert!(delay <= policy.max_delay());
         prop_assert!(policy.delay_for_attempt(n.saturating_add(1)) >= delay);
+    }
+
+    #[test]
+    fn the_first_delay_is_the_base_delay(policy in any_policy()) {
+        prop_assert_eq!(policy.delay_for_attempt(0), Duration::ZERO);
+        prop_assert_eq!(policy.delay_for_attempt(1), policy.base_delay());
     }
 
     #[test]
@@ -115,6 +124,21 @@ proptest! {
             let plain = policy.delay_for_attempt(n);
             prop_assert!(delay <= plain.saturating_mul(3).saturating_add(plain / (1 << 30)));
             previous = delay;
+        }
+    }
+
+    /// `sleep = min(cap, random_between(base, sleep * 3))`, with the same random numbers.
+    #[test]
+    fn decorrelated_jitter_is_the_published_recurrence(
+        policy in policy(Jitter::Decorrelated), seed: u64,
+    ) {
+        let (mut backoff, mut rng) = (policy.backoff(seed), SplitMix64::new(seed));
+        let mut sleep = policy.base_delay();
+        for _ in 0..20 {
+            sleep = rng
+                .duration_between(policy.base_delay(), sleep.saturating_mul(3))
+                .min(policy.max_delay());
+            prop_assert_eq!(backoff.next_delay(&EXIT, Duration::ZERO), Some(sleep));
         }
     }
 
