@@ -49,6 +49,8 @@ mod detector;
 mod failure;
 mod retry;
 mod rng;
+#[cfg(test)]
+mod tests;
 
 pub use breaker::{
     CallOutcome, CallWindow, CircuitBreaker, CircuitBreakerBuilder, CircuitError, CircuitSnapshot,

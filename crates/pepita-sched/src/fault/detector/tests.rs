@@ -174,7 +174,13 @@ fn a_silent_member_is_suspected_then_failed_and_recovers_with_a_heartbeat() {
     let mut seen = vec![detector.status(&0)];
     for _ in 0..300 {
         clock.advance(Duration::from_millis(10));
-        seen.push(detector.status(&0));
+        let status = match detector.phi(&0).unwrap() {
+            ..3.0 => HealthStatus::Healthy,
+            3.0..8.0 => HealthStatus::Suspected,
+            _ => HealthStatus::Failed,
+        };
+        assert_eq!(detector.status(&0), status);
+        seen.push(status);
     }
     seen.dedup();
     assert_eq!(

@@ -299,3 +299,11 @@ fn bad_settings_are_refused_with_value_and_limit() {
         "total_time is 0, must be above 0 (leave it out for no limit)",
     );
 }
+
+#[test]
+fn rounding_never_takes_a_delay_below_the_base() {
+    // An f64 has no room for the last nanosecond.
+    let base = Duration::new(1 << 60, 1);
+    let policy = constant(9, base).build().unwrap();
+    assert_eq!(policy.delay_for_attempt(2), base);
+}
