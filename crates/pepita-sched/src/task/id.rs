@@ -74,7 +74,7 @@ impl TaskId {
 /// 64 bits that tell this process from every other.
 fn process_bits() -> u128 {
     static BITS: OnceLock<u64> = OnceLock::new();
-    u128::from(*BITS.get_or_init(crate::random::seed))
+    u128::from(*BITS.get_or_init(crate::fault::random_seed))
 }
 
 impl fmt::Display for TaskId {

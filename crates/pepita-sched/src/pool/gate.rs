@@ -1,0 +1,138 @@
+//! [`Gate`]: how many tasks may wait, and who waits to add one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use super::SubmitError;
+
+/// A counting semaphore that can be closed. Entering and leaving without contention is one
+/// atomic operation each.
+#[derive(Debug)]
+pub(super) struct Gate {
+    capacity: usize,
+    /// Tasks inside; `CLOSED` is added once when no more may enter.
+    inside: AtomicUsize,
+    /// Submitters that wait in `enter`; changed under `lock`.
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+impl Gate {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            inside: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            lock: Mutex::new(()),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(super) fn inside(&self) -> usize {
+        self.inside.load(Ordering::Relaxed) & !CLOSED
+    }
+
+    /// Enters if there is room; says whether it did.
+    pub(super) fn try_enter(&self) -> Result<bool, SubmitError> {
+        let mut inside = self.inside.load(Ordering::SeqCst);
+        loop {
+            if inside & CLOSED != 0 {
+                return Err(SubmitError::ShutDown);
+            }
+            if inside >= self.capacity {
+                return Ok(false);
+            }
+            let order = Ordering::SeqCst;
+            match self.inside.compare_exchange_weak(inside, inside + 1, order, order) {
+                Ok(_) => return Ok(true),
+                Err(now) => inside = now,
+            }
+        }
+    }
+
+    /// Enters, when there is room.
+    pub(super) fn enter(&self) -> Result<(), SubmitError> {
+        if self.try_enter()? {
+            return Ok(());
+        }
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        // Who leaves after this look sees that somebody waits; who left before made room.
+        let entered = loop {
+            match self.try_enter() {
+                Ok(false) => {
+                    lock = self.changed.wait(lock).unwrap_or_else(PoisonError::into_inner);
+                }
+                Ok(true) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        entered
+    }
+
+    /// Makes room for one.
+    pub(super) fn leave(&self) {
+        let before = self.inside.fetch_sub(1, Ordering::SeqCst) & !CLOSED;
+        // A submitter is woken when there is room for a batch of its tasks, not for each one: a
+        // wake-up costs more than a small task.
+        let room = self.capacity - (before - 1);
+        if self.waiting.load(Ordering::SeqCst) > 0 && (room > self.capacity / 4 || before == 1) {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.changed.notify_all();
+        }
+    }
+
+    /// Lets nobody in any more.
+    pub(super) fn close(&self) {
+        self.inside.fetch_or(CLOSED, Ordering::SeqCst);
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::thread;
+
+    #[test]
+    fn no_more_enter_than_there_is_room_for_and_all_get_in_at_last() {
+        let gate = Arc::new(Gate::new(3));
+        let most = Arc::new(AtomicUsize::new(0));
+        let submitters = (0..4).map(|_| {
+            let (gate, most) = (gate.clone(), most.clone());
+            thread::spawn(move || {
+                for _ in 0..1000 {
+                    gate.enter().unwrap();
+                    most.fetch_max(gate.inside(), Ordering::SeqCst);
+                    gate.leave();
+                }
+            })
+        });
+        submitters.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(most.load(Ordering::SeqCst) <= 3);
+        assert_eq!(gate.inside(), 0);
+    }
+
+    #[test]
+    fn a_submitter_that_waits_is_told_of_the_shutdown() {
+        let gate = Arc::new(Gate::new(1));
+        gate.enter().unwrap();
+        let waiter = thread::spawn({
+            let gate = gate.clone();
+            move || gate.enter()
+        });
+        gate.close();
+        assert!(matches!(waiter.join().unwrap(), Err(SubmitError::ShutDown)));
+        assert!(gate.try_enter().is_err());
+    }
+}

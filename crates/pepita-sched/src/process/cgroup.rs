@@ -1,0 +1,258 @@
+//! Groups of processes in the cgroup v2 hierarchy: ended together, limited together.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, open, openat};
+
+use crate::task::{Limits, Unsupported};
+
+/// The name of the group under which a pool's groups stand: this, then the process id.
+const PREFIX: &str = "pepita-";
+const REMEDY: &str = "run as root, or in a delegated group: `systemd-run --user --scope -p Delegate=yes COMMAND`";
+
+/// A directory of the cgroup v2 hierarchy in which this process makes a group for each task.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    base: PathBuf,
+    next: AtomicU64,
+    limits: OnceLock<Result<(), String>>,
+}
+
+impl Cgroups {
+    /// Makes a directory under this process's own group.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub(crate) fn new() -> Result<Self, String> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let own = own_group()?;
+        remove_stale(&own);
+        let pid = std::process::id();
+        let base = own.join(format!("{PREFIX}{pid}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir(&base).map_err(|error| format!("no group can be made in {own:?}: {error}"))?;
+        let groups = Self { base, next: AtomicU64::new(0), limits: OnceLock::new() };
+        // `cgroup.kill` came with Linux 5.14.
+        if !groups.base.join("cgroup.kill").exists() {
+            return Err("this kernel has no `cgroup.kill` (Linux 5.14)".to_owned());
+        }
+        Ok(groups)
+    }
+
+    /// A new group without limits.
+    pub(super) fn group(&self) -> io::Result<Group> {
+        let path = self.base.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        fs::create_dir(&path)?;
+        Group::open(path)
+    }
+
+    /// A new group that holds `limits`.
+    pub(super) fn limited(&self, limits: &Limits) -> io::Result<Group> {
+        let group = self.group()?;
+        if let Some(bytes) = limits.memory_bytes {
+            fs::write(group.path.join("memory.max"), bytes.to_string())?;
+            // Absent where the kernel was built without swap.
+            match fs::write(group.path.join("memory.swap.max"), "0") {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            // All of the task dies with the first of its processes that the kernel picks.
+            fs::write(group.path.join("memory.oom.group"), "1")?;
+        }
+        if let Some(count) = limits.processes {
+            fs::write(group.path.join("pids.max"), count.to_string())?;
+        }
+        Ok(group)
+    }
+
+    /// Whether groups can hold limits: the controllers have to be handed down to them.
+    pub(crate) fn check_limits(&self) -> Result<(), Unsupported> {
+        let outcome = self.limits.get_or_init(|| {
+            let parent = self.base.parent().unwrap_or(Path::new("/"));
+            hand_down(parent)?;
+            hand_down(&self.base)
+        });
+        outcome.clone().map_err(refuse_limits)
+    }
+}
+
+/// The error for a task whose limits need a group where there is none, and why.
+pub(crate) fn refuse_limits(reason: String) -> Unsupported {
+    Unsupported::Host { setting: "a limit on memory or processes", reason, remedy: REMEDY }
+}
+
+/// Enables the controllers of [`Limits`] for the groups below `group`.
+fn hand_down(group: &Path) -> Result<(), String> {
+    let file = group.join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(&file).map_err(|error| format!("{file:?}: {error}"))?;
+    for controller in ["memory", "pids"] {
+        if !enabled.split_whitespace().any(|name| name == controller) {
+            fs::write(&file, format!("+{controller}")).map_err(|error| {
+                format!("the controller `{controller}` cannot be enabled in {file:?}: {error}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        remove_tree(&self.base);
+    }
+}
+
+/// One group: the processes of one task, or of one worker's tasks in turn.
+#[derive(Debug)]
+pub(super) struct Group {
+    path: PathBuf,
+    dir: OwnedFd,
+    kill: OwnedFd,
+    events: OwnedFd,
+}
+
+impl Group {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let dir = open(&path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = |name, access| openat(&dir, name, access | OFlags::CLOEXEC, Mode::empty());
+        let kill = file("cgroup.kill", OFlags::WRONLY)?;
+        let events = file("cgroup.events", OFlags::RDONLY)?;
+        Ok(Self { path, dir, kill, events })
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Sends SIGKILL to every process in it.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        rustix::io::write(&self.kill, b"1")?;
+        Ok(())
+    }
+
+    /// Whether a process in it has not exited yet.
+    pub(super) fn is_populated(&self) -> io::Result<bool> {
+        let mut text = [0; 64];
+        let len = rustix::io::pread(&self.events, &mut text, 0)?;
+        Ok(!text[..len].starts_with(b"populated 0"))
+    }
+
+    /// Waits until it is empty, or for `patience`; says whether it is.
+    pub(super) fn wait_empty(&self, patience: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + patience;
+        while self.is_populated()? {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let timeout = Timespec::try_from(left).ok();
+            // A change of `cgroup.events` since the last read counts as priority data.
+            match poll(&mut [PollFd::new(&self.events, PollFlags::PRI)], timeout.as_ref()) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The most memory that its processes held, in bytes.
+    pub(super) fn peak_bytes(&self) -> Option<u64> {
+        fs::read_to_string(self.path.join("memory.peak")).ok()?.trim().parse().ok()
+    }
+
+    /// Whether the kernel killed a process in it for its memory limit.
+    pub(super) fn was_out_of_memory(&self) -> bool {
+        let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
+        let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        kills.is_some_and(|count| count.trim() != "0")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Still busy only if a process in it cannot be killed now: then `Cgroups` tries again,
+        // and at last `remove_stale` of a later process.
+        drop(fs::remove_dir(&self.path));
+    }
+}
+
+/// The directory of this process's group.
+fn own_group() -> Result<PathBuf, String> {
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+    let groups = read("/proc/self/cgroup")?;
+    let own = groups
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .ok_or("this kernel runs no cgroup v2 hierarchy")?;
+    let mounts = read("/proc/self/mountinfo")?;
+    let (root, mount) = mounts
+        .lines()
+        .find_map(cgroup2_mount)
+        .ok_or("no cgroup v2 hierarchy is mounted")?;
+    let below = Path::new(own)
+        .strip_prefix(&root)
+        .map_err(|_| format!("the group {own} of this process is outside the mounted part {root}"))?;
+    Ok(Path::new(&mount).join(below))
+}
+
+/// (root, mount point) of a line of mountinfo, if it is for cgroup v2; proc(5).
+fn cgroup2_mount(line: &str) -> Option<(String, String)> {
+    let (before, after) = line.split_once(" - ")?;
+    if after.split(' ').next()? != "cgroup2" {
+        return None;
+    }
+    let mut fields = before.split(' ').skip(3);
+    Some((unescape(fields.next()?), unescape(fields.next()?)))
+}
+
+/// Undoes the octal escapes of mountinfo for blanks and backslashes.
+fn unescape(text: &str) -> String {
+    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+}
+
+/// Removes what processes that are gone left in `own`.
+fn remove_stale(own: &Path) {
+    for entry in fs::read_dir(own).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        if let Some(pid) = pid
+            && pid.parse::<u32>().is_ok()
+            && !Path::new("/proc").join(pid).exists()
+        {
+            remove_tree(&entry.path());
+        }
+    }
+}
+
+/// Ends what runs in the groups below `base` and removes them, as far as they empty soon.
+fn remove_tree(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if fs::remove_dir(entry.path()).is_err()
+            && let Ok(group) = Group::open(entry.path())
+        {
+            let emptied = group.kill().and_then(|()| group.wait_empty(Duration::from_secs(1)));
+            tracing::debug!(group = ?entry.path(), ?emptied, "removing a busy cgroup");
+        }
+    }
+    drop(fs::remove_dir(base));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cgroup_mount_is_found_among_others_and_unescaped() {
+        let line = r"42 32 0:39 /a /sys/fs/cgroup/my\040mount rw,relatime shared:5 - cgroup2 cgroup2 rw";
+        assert_eq!(cgroup2_mount(line), Some(("/a".into(), "/sys/fs/cgroup/my mount".into())));
+        assert_eq!(cgroup2_mount("42 32 0:39 / /sys/fs/cgroup rw - tmpfs cgroup2 rw"), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! Finds and ends the processes of a task in the process table, under a subreaper.
+//!
+//! A process belongs to a task if its chain of parents leads to one of the task's programs, if it
+//! is in the session of one, or if it was orphaned, so that it is now a child of this process,
+//! and carries the task's [`MARK`] in its environment. The table changes while it is read: so
+//! every process is stopped before its children are looked for, and the search goes on until a
+//! round finds nothing new.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, pidfd_open, pidfd_send_signal, waitpid,
+};
+
+use crate::task::TaskId;
+
+/// The variable that marks the processes of a task.
+pub(super) const MARK: &str = "PEPITA_TASK_ID";
+
+/// The programs of all tasks under a subreaper: children of this process whose exit is awaited
+/// elsewhere. Making a child and noting it happen under the lock for reading, taking away zombies
+/// that nobody noted happens under the lock for writing: so no program is taken for an orphan.
+static PROGRAMS: LazyLock<RwLock<HashSet<Pid>>> = LazyLock::new(RwLock::default);
+static BIRTHS: RwLock<()> = RwLock::new(());
+
+fn programs_of_all() -> RwLockWriteGuard<'static, HashSet<Pid>> {
+    PROGRAMS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_program(pid: Pid) -> bool {
+    PROGRAMS.read().unwrap_or_else(PoisonError::into_inner).contains(&pid)
+}
+
+/// Holds off the taking away of zombies while a child is made and claimed.
+pub(super) fn birth() -> RwLockReadGuard<'static, ()> {
+    BIRTHS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes that somebody waits for this child.
+pub(super) fn claim(program: Pid) {
+    programs_of_all().insert(program);
+}
+
+/// Takes that back.
+pub(super) fn release(program: Pid) {
+    programs_of_all().remove(&program);
+}
+
+/// A line of the process table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    pid: Pid,
+    parent: i32,
+    session: i32,
+    is_zombie: bool,
+    start_ticks: u64,
+}
+
+impl Entry {
+    /// Reads `/proc/PID/stat`, proc(5).
+    fn parse(stat: &str) -> Option<Self> {
+        let pid = stat.split(' ').next()?.parse().ok().and_then(Pid::from_raw)?;
+        // The name stands in parentheses and may hold any byte, blanks and parentheses too.
+        let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
+        let is_zombie = matches!(fields.next()?, "Z" | "X");
+        let parent = fields.next()?.parse().ok()?;
+        let session = fields.nth(1)?.parse().ok()?;
+        let start_ticks = fields.nth(15)?.parse().ok()?;
+        Some(Self { pid, parent, session, is_zombie, start_ticks })
+    }
+
+    fn of(pid: Pid) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        Self::parse(&String::from_utf8_lossy(&stat))
+    }
+
+    fn all() -> io::Result<Vec<Self>> {
+        let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
+        let pids = names.filter_map(|name| Pid::from_raw(name.to_str()?.parse().ok()?));
+        Ok(pids.filter_map(Self::of).collect())
+    }
+
+    fn is_marked(&self, id: TaskId) -> bool {
+        let environment = fs::read(format!("/proc/{}/environ", self.pid.as_raw_nonzero()));
+        let mark = format!("{MARK}={id}");
+        environment
+            .is_ok_and(|text| text.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes()))
+    }
+}
+
+/// As [`kill`], after the programs have exited: then each of their descendants that lives hangs
+/// off a child of this process, so that mostly a look at its children is enough.
+pub(super) fn sweep(programs: &[Pid], id: TaskId) -> io::Result<bool> {
+    let strangers = children()?.into_iter().filter(|&pid| !is_program(pid));
+    let mut strangers = strangers.filter_map(Entry::of);
+    let sessions: Vec<i32> = programs.iter().map(|pid| pid.as_raw_nonzero().get()).collect();
+    let concerns_us = strangers.any(|child| {
+        child.is_zombie || sessions.contains(&child.session) || child.is_marked(id)
+    });
+    if concerns_us { kill(programs, id) } else { Ok(false) }
+}
+
+/// The children of this process, by all of its threads.
+fn children() -> io::Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir("/proc/self/task")? {
+        let list = match fs::read_to_string(thread?.path().join("children")) {
+            Ok(list) => list,
+            // The thread has ended.
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        children.extend(list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)));
+    }
+    Ok(children)
+}
+
+/// Kills the descendants of `programs`, those that were orphaned included, and takes away the
+/// zombies that fall to this process. Says whether there was a living one.
+pub(super) fn kill(programs: &[Pid], id: TaskId) -> io::Result<bool> {
+    let mut found: HashMap<Pid, Entry> = HashMap::new();
+    loop {
+        let table = Entry::all()?;
+        let fresh: Vec<Entry> = members(&table, programs, id)
+            .into_iter()
+            .filter(|entry| found.get(&entry.pid).is_none_or(|seen| seen != entry))
+            .filter(|entry| !entry.is_zombie)
+            .collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for entry in fresh {
+            signal(&entry, Signal::STOP)?;
+            found.insert(entry.pid, entry);
+        }
+    }
+    for entry in found.values() {
+        signal(entry, Signal::KILL)?;
+    }
+    reap(found.keys().copied())?;
+    Ok(!found.is_empty())
+}
+
+/// The processes of a task in `table`, its programs themselves left out.
+fn members(table: &[Entry], programs: &[Pid], id: TaskId) -> Vec<Entry> {
+    let own = getpid();
+    let raw = |pid: &Pid| pid.as_raw_nonzero().get();
+    let is_own_child = |entry: &Entry| entry.parent == raw(&own);
+    let roots: HashSet<i32> = programs.iter().map(raw).collect();
+    let mut known = roots.clone();
+    let mut members = Vec::new();
+    loop {
+        let before = members.len();
+        for entry in table {
+            let pid = raw(&entry.pid);
+            if known.contains(&pid) || entry.pid == own || is_program(entry.pid) {
+                continue;
+            }
+            let belongs = known.contains(&entry.parent)
+                || roots.contains(&entry.session)
+                || (is_own_child(entry) && entry.is_marked(id));
+            if belongs {
+                known.insert(pid);
+                members.push(*entry);
+            }
+        }
+        if members.len() == before {
+            return members;
+        }
+    }
+}
+
+/// Signals the process of `entry`, unless its id has passed to another one.
+fn signal(entry: &Entry, signal: Signal) -> io::Result<()> {
+    let pidfd = match pidfd_open(entry.pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    };
+    // With the descriptor open the id cannot pass on between this check and the signal.
+    if Entry::of(entry.pid).is_none_or(|now| now.start_ticks != entry.start_ticks) {
+        return Ok(());
+    }
+    match pidfd_send_signal(&pidfd, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Waits for the killed ones that have become children of this process, and takes away orphans
+/// that ended by themselves. A child that this process made otherwise is left to who made it: it
+/// is in this process's own session.
+fn reap(killed: impl Iterator<Item = Pid>) -> io::Result<()> {
+    let own_session = getsid(None)?.as_raw_nonzero().get();
+    let own = getpid().as_raw_nonzero().get();
+    for pid in killed {
+        // A killed process whose parent lives is waited for by that parent.
+        let _is_child = waitpid(Some(pid), WaitOptions::empty());
+    }
+    let _no_births = BIRTHS.write().unwrap_or_else(PoisonError::into_inner);
+    for entry in children()?.into_iter().filter_map(Entry::of) {
+        let is_ours = entry.parent == own && entry.session != own_session;
+        if is_ours && entry.is_zombie && !is_program(entry.pid) {
+            let _was_taken = waitpid(Some(entry.pid), WaitOptions::NOHANG);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_cannot_forge_the_fields_behind_it() {
+        let stat = "7 (a) Z 1 (x) S 5 6 6 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 1 2\n";
+        let entry = Entry::parse(stat).unwrap();
+        assert_eq!((entry.parent, entry.session, entry.start_ticks), (5, 6, 4242));
+        assert!(!entry.is_zombie);
+        assert_eq!(Entry::parse("7 (a"), None);
+    }
+}

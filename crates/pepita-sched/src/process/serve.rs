@@ -1,0 +1,437 @@
+//! Runs the programs of one attempt: starts them, feeds and drains them, and waits.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::cgroup::{Group, refuse_limits};
+use super::descendants::MARK;
+use super::image::Image;
+use super::spawn::{self, Child, Refused, Setup, Step};
+use super::stream::{self, Feed, Given, Sink, Wake, Which};
+use super::tree::{Tree, TreeKiller};
+use crate::executor::{Backend, TaskContext};
+use crate::task::{
+    ExecutionResult, Exit, Limits, Programs, SpawnError, Stop, TaskError, TaskId, TreeKill,
+    Unsupported, Usage,
+};
+
+/// What an executor keeps from one attempt to the next.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    killer: TreeKiller,
+    null: std::os::fd::OwnedFd,
+    /// One for each attempt that ran at the same time as others.
+    benches: Mutex<Vec<Bench>>,
+}
+
+/// What one attempt works with.
+#[derive(Debug)]
+struct Bench {
+    scratch: Vec<u8>,
+    wake: Arc<Wake>,
+    /// The group of tasks without limits.
+    group: Option<Group>,
+}
+
+/// As much as a pipe holds by default.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+impl Runner {
+    pub(crate) fn new(killer: TreeKiller) -> io::Result<Self> {
+        Ok(Self { killer, null: stream::open_null()?, benches: Mutex::default() })
+    }
+
+    pub(crate) fn level(&self) -> TreeKill {
+        self.killer.level()
+    }
+
+    /// Whether this host can hold `limits`.
+    pub(crate) fn check_limits(&self, limits: &Limits) -> Result<(), Unsupported> {
+        if !limits.need_cgroup() {
+            return Ok(());
+        }
+        match self.killer.cgroups() {
+            Ok(groups) => groups.check_limits(),
+            Err(reason) => Err(refuse_limits(reason.clone())),
+        }
+    }
+
+    fn take_bench(&self) -> Result<Bench, TaskError> {
+        let system = |operation| move |source| TaskError::System { operation, source };
+        let spare = self.benches.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut bench = match spare {
+            Some(bench) => bench,
+            None => Bench {
+                scratch: vec![0; SCRATCH_BYTES],
+                wake: Arc::new(Wake::new().map_err(system("eventfd"))?),
+                group: None,
+            },
+        };
+        if let (TreeKill::Cgroup, None, Ok(groups)) = (self.level(), &bench.group, self.killer.cgroups()) {
+            bench.group = Some(groups.group().map_err(system("making a cgroup"))?);
+        }
+        bench.wake.clear();
+        Ok(bench)
+    }
+
+    fn return_bench(&self, mut bench: Bench) {
+        // A process that cannot be killed now must not be counted to a later task.
+        if bench.group.as_ref().is_some_and(|group| group.is_populated().unwrap_or(true)) {
+            bench.group = None;
+        }
+        self.benches.lock().unwrap_or_else(PoisonError::into_inner).push(bench);
+    }
+
+    /// The group of a task with limits.
+    fn limited_group(&self, limits: &Limits) -> Result<Option<Group>, TaskError> {
+        if !limits.need_cgroup() {
+            return Ok(None);
+        }
+        self.check_limits(limits)?;
+        let Ok(groups) = self.killer.cgroups() else { return Ok(None) };
+        let made = groups.limited(limits);
+        let system = |source| TaskError::System { operation: "making a cgroup", source };
+        made.map(Some).map_err(system)
+    }
+}
+
+/// Runs one attempt of `programs` to its end.
+pub(crate) fn run(
+    runner: &Runner,
+    id: TaskId,
+    programs: &Programs,
+    context: &TaskContext,
+) -> Result<ExecutionResult, TaskError> {
+    let limited = runner.limited_group(&programs.limits)?;
+    let mut bench = runner.take_bench()?;
+    let group = limited.as_ref().or(bench.group.as_ref());
+    let tree = Tree::new(id, runner.level(), group);
+    let wake: Arc<Wake> = bench.wake.clone();
+    let registration = context.cancel_token().on_cancel(wake.clone());
+    let begin = Instant::now();
+    let outcome = Attempt::start(runner, id, programs, tree).and_then(|mut attempt| {
+        let stopped = attempt.serve(&wake, &mut bench.scratch, context, programs.grace)?;
+        attempt.finish(id, stopped, &mut bench.scratch)
+    });
+    drop(registration);
+    let outcome = outcome.map(|mut result| {
+        result.wall = begin.elapsed();
+        if let Some(group) = &limited {
+            result.usage.peak_memory_bytes = group.peak_bytes();
+            if result.stopped.is_none() && group.was_out_of_memory() {
+                result.stopped = Some(Stop::MemoryLimit);
+            }
+        }
+        result
+    });
+    runner.return_bench(bench);
+    outcome
+}
+
+/// The programs of an attempt and our ends of their streams.
+#[derive(Debug)]
+struct Attempt<'a> {
+    tree: Tree<'a>,
+    children: Vec<Child>,
+    /// Which children have exited; they are waited for at the end, all together.
+    exited: Vec<bool>,
+    stdin: Option<Feed>,
+    stdout: Sink,
+    stderr: Sink,
+}
+
+impl<'a> Attempt<'a> {
+    /// Starts every program; if one cannot be started, those before it are killed.
+    fn start(
+        runner: &Runner,
+        id: TaskId,
+        programs: &Programs,
+        tree: Tree<'a>,
+    ) -> Result<Self, TaskError> {
+        let mark = (MARK, id.to_string());
+        let images = programs.stages.iter().map(|stage| Image::new(stage, (mark.0, &mark.1)));
+        let images: Vec<Image> = images.collect::<Result<_, _>>()?;
+        let (first_input, stdin) = Feed::new(&programs.stdin)?;
+        let (last_output, stdout) = Sink::new(&programs.stdout, Which::Stdout)?;
+        let (errors, stderr) = Sink::new(&programs.stderr, Which::Stderr)?;
+        let limits = kernel_limits(&programs.limits);
+        let cpu_mask = cpu_mask(programs.affinity.as_slice());
+
+        let mut attempt =
+            Self { tree, children: Vec::new(), exited: Vec::new(), stdin, stdout, stderr };
+        let mut input = first_input;
+        let mut last_output = Some(last_output);
+        for (index, image) in images.iter().enumerate() {
+            let is_last = index + 1 == images.len();
+            let (output, next_input) = match last_output.take_if(|_| is_last) {
+                Some(output) => (output, Given::Null),
+                None => {
+                    let (read, write) = stream::pipe()?;
+                    (Given::Own(write), Given::Own(read))
+                }
+            };
+            let setup = Setup {
+                streams: [&input, &output, &errors].map(|given| given.as_fd(&runner.null)),
+                limits: &limits,
+                cpu_mask: &cpu_mask,
+                cgroup: attempt.tree.group().map(Group::as_fd),
+            };
+            let child = attempt.tree.adopt(|| {
+                spawn::spawn(image, &setup).map_err(|refused| explain(image, refused))
+            })?;
+            attempt.children.push(child);
+            attempt.exited.push(false);
+            input = next_input;
+        }
+        Ok(attempt)
+    }
+
+    /// Feeds, drains and waits until every program has exited. Says why it ended them, if it did.
+    fn serve(
+        &mut self,
+        wake: &Wake,
+        scratch: &mut [u8],
+        context: &TaskContext,
+        grace: Duration,
+    ) -> Result<Option<Stop>, TaskError> {
+        let mut ending: Option<(Stop, Phase)> = None;
+        loop {
+            let deadline = match ending {
+                None => context.deadline(),
+                Some((_, Phase::Asked { kill_at })) => Some(kill_at),
+                Some((_, Phase::Killed)) => None,
+            };
+            self.step(wake, scratch, deadline)?;
+            if self.exited.iter().all(|&exited| exited) {
+                return Ok(ending.map(|(stop, _)| stop));
+            }
+            match &mut ending {
+                None if context.cancel_token().is_cancelled() => {
+                    ending = Some((Stop::Cancelled, self.ask(grace)?));
+                }
+                None if context.is_past_deadline() => {
+                    ending = Some((Stop::Timeout, self.ask(grace)?));
+                }
+                Some((_, phase @ Phase::Asked { .. })) if phase.is_over() => {
+                    self.kill()?;
+                    *phase = Phase::Killed;
+                }
+                _ => {}
+            }
+            wake.clear();
+        }
+    }
+
+    fn ask(&self, grace: Duration) -> Result<Phase, TaskError> {
+        if grace.is_zero() {
+            self.kill()?;
+            return Ok(Phase::Killed);
+        }
+        self.tree.terminate();
+        let now = Instant::now();
+        // A grace beyond what the clock can tell is a long one.
+        let kill_at = now.checked_add(grace).unwrap_or(now + Duration::from_secs(1 << 30));
+        Ok(Phase::Asked { kill_at })
+    }
+
+    fn kill(&self) -> Result<(), TaskError> {
+        self.tree.kill().map_err(|source| TaskError::System { operation: "kill", source })
+    }
+
+    /// Waits for one thing to happen, or for `deadline`, and deals with all that has.
+    fn step(
+        &mut self,
+        wake: &Wake,
+        scratch: &mut [u8],
+        deadline: Option<Instant>,
+    ) -> Result<(), TaskError> {
+        let timeout = deadline.and_then(|deadline| {
+            Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
+        });
+        for source in self.poll(wake, timeout.as_ref())? {
+            match source {
+                Source::Wake => {}
+                Source::Stdin => {
+                    if !self.stdin.as_mut().map_or(Ok(false), Feed::push)? {
+                        self.stdin = None;
+                    }
+                }
+                Source::Stdout => self.stdout.pull(scratch)?,
+                Source::Stderr => self.stderr.pull(scratch)?,
+                Source::Child(index) => self.exited[index] = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for one thing to happen, or for `timeout`, and tells all that has.
+    fn poll(&self, wake: &Wake, timeout: Option<&Timespec>) -> Result<Vec<Source>, TaskError> {
+        let children = self.children.iter().zip(&self.exited).enumerate();
+        let running = children.filter(|(_, (_, exited))| !**exited);
+        let (mut sources, mut polled): (Vec<Source>, Vec<PollFd<'_>>) = [
+            Some((Source::Wake, PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN))),
+            self.stdin.as_ref().map(|feed| (Source::Stdin, PollFd::new(&feed.fd, PollFlags::OUT))),
+            self.stdout.fd.as_ref().map(|fd| (Source::Stdout, PollFd::new(fd, PollFlags::IN))),
+            self.stderr.fd.as_ref().map(|fd| (Source::Stderr, PollFd::new(fd, PollFlags::IN))),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(running.map(|(index, (child, _))| {
+            (Source::Child(index), PollFd::new(&child.pidfd, PollFlags::IN))
+        }))
+        .unzip();
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(TaskError::System { operation: "poll", source: errno.into() });
+            }
+        }
+        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
+        sources.retain(|_| ready.next().unwrap_or(false));
+        Ok(sources)
+    }
+
+    /// Ends what the programs left behind, takes their exits and reads the rest of their output.
+    fn finish(
+        mut self,
+        id: TaskId,
+        stopped: Option<Stop>,
+        scratch: &mut [u8],
+    ) -> Result<ExecutionResult, TaskError> {
+        let swept = self.tree.sweep();
+        let swept = swept.map_err(|source| TaskError::System { operation: "kill", source })?;
+        let mut exits = Vec::with_capacity(self.children.len());
+        let mut usage = Usage::default();
+        for child in std::mem::take(&mut self.children) {
+            let (status, used) = spawn::wait(&child).map_err(|errno| TaskError::System {
+                operation: "wait4 (does this process ignore SIGCHLD?)",
+                source: errno.into(),
+            })?;
+            exits.push(exit(status));
+            usage.user = Some(usage.user.unwrap_or_default() + duration(used.ru_utime));
+            usage.system = Some(usage.system.unwrap_or_default() + duration(used.ru_stime));
+        }
+        let mut result = ExecutionResult::new(id, Backend::Cpu, overall(&exits));
+        result.stopped = stopped;
+        result.usage = usage;
+        result.tree_kill = (swept || stopped.is_some()).then(|| self.tree.level());
+        if exits.len() > 1 {
+            result.stages = exits;
+        }
+        let unused = || Sink::closed();
+        result.stdout = std::mem::replace(&mut self.stdout, unused()).finish(scratch)?;
+        result.stderr = std::mem::replace(&mut self.stderr, unused()).finish(scratch)?;
+        Ok(result)
+    }
+}
+
+impl Drop for Attempt<'_> {
+    /// After an error half-way: nothing of the attempt goes on.
+    fn drop(&mut self) {
+        if self.children.is_empty() {
+            return;
+        }
+        let killed = self.kill();
+        tracing::debug!(?killed, "an attempt broke off; its processes are ended");
+        for child in &self.children {
+            let _ = spawn::wait(child);
+        }
+        drop(self.tree.sweep());
+    }
+}
+
+/// How far the end of a task has come.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// It got SIGTERM and has until then.
+    Asked { kill_at: Instant },
+    /// It got SIGKILL.
+    Killed,
+}
+
+impl Phase {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Asked { kill_at } if Instant::now() >= *kill_at)
+    }
+}
+
+/// What an attempt waits for.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Wake,
+    Stdin,
+    Stdout,
+    Stderr,
+    /// The exit of the child with this index.
+    Child(usize),
+}
+
+/// The exit of the task: the last stage that failed, else the last one. A stage before the last
+/// that died of SIGPIPE had no reader left, which is no failure.
+fn overall(exits: &[Exit]) -> Exit {
+    let (last, earlier) = match exits.split_last() {
+        Some((last, earlier)) => (*last, earlier),
+        None => return Exit::Code(0),
+    };
+    if last != Exit::Code(0) {
+        return last;
+    }
+    let broken_pipe = Exit::Signal(libc::SIGPIPE);
+    let failed = earlier.iter().rev().find(|&&exit| exit != Exit::Code(0) && exit != broken_pipe);
+    failed.copied().unwrap_or(last)
+}
+
+fn exit(status: i32) -> Exit {
+    if libc::WIFSIGNALED(status) {
+        Exit::Signal(libc::WTERMSIG(status))
+    } else {
+        Exit::Code(libc::WEXITSTATUS(status))
+    }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(time.tv_usec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_micros(micros)
+}
+
+fn kernel_limits(limits: &Limits) -> Vec<(i32, libc::rlimit64)> {
+    let one = |resource: u32, soft: Option<u64>, above: u64| {
+        let soft = soft?;
+        let hard = soft.saturating_add(above);
+        Some((i32::try_from(resource).ok()?, libc::rlimit64 { rlim_cur: soft, rlim_max: hard }))
+    };
+    let all = [
+        one(libc::RLIMIT_AS, limits.address_space_bytes, 0),
+        // The soft limit sends SIGXCPU, the hard one SIGKILL.
+        one(libc::RLIMIT_CPU, limits.cpu_time_s, 1),
+        one(libc::RLIMIT_NOFILE, limits.open_files, 0),
+        one(libc::RLIMIT_FSIZE, limits.file_size_bytes, 0),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+fn cpu_mask(cpus: &[u32]) -> Vec<u64> {
+    let mut mask = vec![0; cpus.last().map_or(0, |&last| last as usize / 64 + 1)];
+    for &cpu in cpus {
+        mask[cpu as usize / 64] |= 1 << (cpu % 64);
+    }
+    mask
+}
+
+/// What a failed start means, in the terms of the task.
+fn explain(image: &Image, refused: Refused) -> TaskError {
+    let error = match refused.step {
+        Step::Exec => image.explain(refused.errno),
+        step => SpawnError::System {
+            operation: step.operation(),
+            program: image.path(),
+            source: refused.errno.into(),
+        },
+    };
+    error.into()
+}

@@ -1,0 +1,146 @@
+//! Ends every process of a task, by the surest means that the host allows.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getpid, kill_process_group, set_child_subreaper};
+
+use super::cgroup::{Cgroups, Group};
+use super::descendants;
+use super::spawn::Child;
+use crate::task::{TaskId, TreeKill};
+
+/// How long a killed process may take to be gone: one in an uninterruptible wait can take longer,
+/// and the task's end does not wait for it.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The means by which an executor ends trees of processes.
+#[derive(Debug)]
+pub(crate) struct TreeKiller {
+    level: TreeKill,
+    cgroups: Result<Cgroups, String>,
+}
+
+impl TreeKiller {
+    /// The surest means, or `wanted` alone.
+    ///
+    /// # Errors
+    /// What `wanted` lacks on this host.
+    pub(crate) fn new(wanted: Option<TreeKill>, subreaper: bool) -> Result<Self, String> {
+        let cgroups = Cgroups::new().and_then(|groups| {
+            super::spawn::check_cgroup(&groups)?;
+            Ok(groups)
+        });
+        let level = match (wanted, &cgroups) {
+            (None | Some(TreeKill::Cgroup), Ok(_)) => TreeKill::Cgroup,
+            (Some(TreeKill::Cgroup), Err(reason)) => return Err(reason.clone()),
+            (None, Err(_)) if subreaper => TreeKill::Subreaper,
+            (Some(level), _) => level,
+            (None, Err(_)) => TreeKill::ProcessGroup,
+        };
+        if subreaper || level == TreeKill::Subreaper {
+            set_child_subreaper(Some(getpid()))
+                .map_err(|errno| format!("prctl(PR_SET_CHILD_SUBREAPER): {errno}"))?;
+        }
+        Ok(Self { level, cgroups })
+    }
+
+    pub(crate) fn level(&self) -> TreeKill {
+        self.level
+    }
+
+    /// The groups of this executor, or why there are none.
+    pub(crate) fn cgroups(&self) -> Result<&Cgroups, &String> {
+        self.cgroups.as_ref()
+    }
+}
+
+/// The processes of one attempt.
+#[derive(Debug)]
+pub(super) struct Tree<'a> {
+    id: TaskId,
+    level: TreeKill,
+    group: Option<&'a Group>,
+    /// The programs that were started: leaders of sessions, not waited for yet.
+    leaders: Vec<Pid>,
+}
+
+impl<'a> Tree<'a> {
+    pub(super) fn new(id: TaskId, level: TreeKill, group: Option<&'a Group>) -> Self {
+        let level = if group.is_some() { TreeKill::Cgroup } else { level };
+        Self { id, level, group, leaders: Vec::new() }
+    }
+
+    pub(super) fn level(&self) -> TreeKill {
+        self.level
+    }
+
+    pub(super) fn group(&self) -> Option<&'a Group> {
+        self.group
+    }
+
+    /// Makes a child that belongs to the task.
+    pub(super) fn adopt<E>(
+        &mut self,
+        spawn: impl FnOnce() -> Result<Child, E>,
+    ) -> Result<Child, E> {
+        let birth = (self.level == TreeKill::Subreaper).then(descendants::birth);
+        let child = spawn()?;
+        self.leaders.push(child.pid);
+        if birth.is_some() {
+            descendants::claim(child.pid);
+        }
+        Ok(child)
+    }
+
+    /// Asks every process group of the task to end.
+    pub(super) fn terminate(&self) {
+        self.signal_groups(Signal::TERM);
+    }
+
+    /// Kills every process of the task that the level reaches.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        if let Some(group) = self.group {
+            return group.kill();
+        }
+        self.signal_groups(Signal::KILL);
+        if self.level == TreeKill::Subreaper {
+            descendants::kill(&self.leaders, self.id)?;
+        }
+        Ok(())
+    }
+
+    /// Ends what is left after the programs themselves have exited, before anyone has waited for
+    /// them: until then nobody else can have their process ids. Says whether a process is known
+    /// to have been left.
+    pub(super) fn sweep(&self) -> io::Result<bool> {
+        if let Some(group) = self.group {
+            if !group.is_populated()? {
+                return Ok(false);
+            }
+            group.kill()?;
+            group.wait_empty(KILL_PATIENCE)?;
+            return Ok(true);
+        }
+        self.signal_groups(Signal::KILL);
+        match self.level {
+            TreeKill::Subreaper => descendants::sweep(&self.leaders, self.id),
+            _ => Ok(false),
+        }
+    }
+
+    fn signal_groups(&self, signal: Signal) {
+        for &leader in &self.leaders {
+            // A group that is gone already is what we want.
+            let _ = kill_process_group(leader, signal);
+        }
+    }
+}
+
+impl Drop for Tree<'_> {
+    fn drop(&mut self) {
+        if self.level == TreeKill::Subreaper {
+            self.leaders.iter().for_each(|&leader| descendants::release(leader));
+        }
+    }
+}

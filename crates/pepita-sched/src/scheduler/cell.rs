@@ -1,0 +1,99 @@
+//! [`OneShot`]: a result that is set once, and waited for by a thread or a future.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// A value on its way from one thread to another.
+#[derive(Debug)]
+pub(crate) struct OneShot<T> {
+    state: Mutex<State<T>>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    value: Option<T>,
+    is_set: bool,
+    /// Threads in `wait`: without one, setting the value makes no system call.
+    waiting: usize,
+    waker: Option<Waker>,
+}
+
+impl<T> OneShot<T> {
+    pub(crate) fn new() -> Self {
+        let state = State { value: None, is_set: false, waiting: 0, waker: None };
+        Self { state: Mutex::new(state), arrived: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the value; a second one is dropped.
+    pub(crate) fn set(&self, value: T) {
+        let mut state = self.lock();
+        if state.is_set {
+            return;
+        }
+        state.value = Some(value);
+        state.is_set = true;
+        let waker = state.waker.take();
+        if state.waiting > 0 {
+            self.arrived.notify_all();
+        }
+        drop(state);
+        // Outside the lock: a waker may run anything.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.lock().is_set
+    }
+
+    /// Waits until the value is set, or until `deadline`; says whether it is.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        let mut state = self.lock();
+        while !state.is_set {
+            state.waiting += 1;
+            state = match deadline {
+                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        state.waiting -= 1;
+                        return false;
+                    }
+                    let waited = self.arrived.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.waiting -= 1;
+        }
+        true
+    }
+
+    /// Takes the value, if it is set and nobody took it.
+    pub(crate) fn take(&self) -> Option<T> {
+        self.lock().value.take()
+    }
+
+    /// Takes the value, or has the context's waker called when it is set.
+    ///
+    /// # Panics
+    /// When the value was taken already: a future must not be polled after it was ready.
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<T> {
+        let mut state = self.lock();
+        if let Some(value) = state.value.take() {
+            return Poll::Ready(value);
+        }
+        assert!(!state.is_set, "polled after it was ready");
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            slot => *slot = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,210 @@
+//! The worker threads and their queues.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_deque::Injector;
+
+use super::deque::{Stealer, WorkerDeque, until_settled};
+use super::sleep::Sleep;
+use crate::task::Priority;
+
+/// A job: runs once, on a worker; must not unwind.
+pub(crate) trait Runnable: Send + Sync {
+    fn run(self: Arc<Self>, worker: usize);
+}
+
+type Job = Arc<dyn Runnable>;
+
+/// How often a worker looks for work, yielding the CPU in between, before it sleeps: about as
+/// long as a wake-up takes.
+const SEARCH_ROUNDS: u32 = 32;
+
+/// Worker threads, the queues they take from, and their sleep.
+pub(crate) struct Workers {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    /// By priority, lowest first.
+    queues: [Injector<Job>; 3],
+    stealers: Vec<Stealer<Job>>,
+    busy: Vec<AtomicBool>,
+    sleep: Sleep,
+    stopping: AtomicBool,
+}
+
+thread_local! {
+    /// The worker that this thread is.
+    static CURRENT: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+struct Local {
+    index: usize,
+    deque: WorkerDeque<Job>,
+    shared: Arc<Shared>,
+}
+
+/// The index of the worker that the calling code runs on.
+pub(crate) fn current_worker() -> Option<usize> {
+    CURRENT.with_borrow(|local| local.as_ref().map(|local| local.index))
+}
+
+impl Workers {
+    /// Starts `count` threads, named `name-0`, `name-1`, ….
+    pub(crate) fn start(count: usize, name: &str) -> io::Result<Arc<Self>> {
+        let deques: Vec<WorkerDeque<Job>> = (0..count).map(|_| WorkerDeque::new()).collect();
+        let shared = Arc::new(Shared {
+            queues: std::array::from_fn(|_| Injector::new()),
+            stealers: deques.iter().map(WorkerDeque::stealer).collect(),
+            busy: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            sleep: Sleep::default(),
+            stopping: AtomicBool::new(false),
+        });
+        let workers = Self { shared: shared.clone(), threads: Mutex::default() };
+        for (index, deque) in deques.into_iter().enumerate() {
+            let local = Local { index, deque, shared: shared.clone() };
+            let thread = thread::Builder::new()
+                .name(format!("{name}-{index}"))
+                .spawn(move || work(local))?;
+            workers.threads().push(thread);
+        }
+        Ok(Arc::new(workers))
+    }
+
+    fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a job: to the calling worker's own queue if it is one of ours and the priority is
+    /// normal, else to the shared queue of that priority.
+    pub(crate) fn push(&self, priority: Priority, job: Job) {
+        let left = CURRENT.with_borrow(|local| match local {
+            Some(local)
+                if priority == Priority::Normal && Arc::ptr_eq(&local.shared, &self.shared) =>
+            {
+                local.deque.push(job);
+                None
+            }
+            _ => Some(job),
+        });
+        if let Some(job) = left {
+            self.shared.queues[priority as usize].push(job);
+        }
+        self.shared.sleep.added();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shared.stealers.len()
+    }
+
+    /// Jobs that wait, in all queues.
+    pub(crate) fn pending(&self) -> usize {
+        let shared: usize = self.shared.queues.iter().map(Injector::len).sum();
+        shared + self.shared.stealers.iter().map(Stealer::len).sum::<usize>()
+    }
+
+    /// For each worker, the jobs in its own queue and the one it runs.
+    pub(crate) fn loads(&self) -> Vec<usize> {
+        let busy = self.shared.busy.iter().map(|busy| usize::from(busy.load(Ordering::Relaxed)));
+        self.shared.stealers.iter().zip(busy).map(|(own, busy)| own.len() + busy).collect()
+    }
+
+    /// Has the workers end when every queue is empty, and waits for that; a worker that calls
+    /// this does not wait for itself.
+    pub(crate) fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.sleep.wake_all();
+        let current = thread::current().id();
+        let threads = std::mem::take(&mut *self.threads());
+        for thread in threads {
+            if thread.thread().id() != current {
+                // A worker does not unwind: jobs catch what they run.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The life of a worker.
+fn work(local: Local) {
+    let Local { index, shared, .. } = &local;
+    let (index, shared) = (*index, shared.clone());
+    CURRENT.with_borrow_mut(|current| *current = Some(local));
+    let mut picks = 0_u32;
+    while let Some(job) = next_job(&shared, index, &mut picks) {
+        shared.busy[index].store(true, Ordering::Relaxed);
+        job.run(index);
+        shared.busy[index].store(false, Ordering::Relaxed);
+    }
+}
+
+/// The next job; `None` when the worker is to end.
+fn next_job(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
+    if let Some(job) = take(shared, index, picks) {
+        return Some(job);
+    }
+    shared.sleep.begin_search();
+    loop {
+        for _ in 0..SEARCH_ROUNDS {
+            if let Some(job) = take(shared, index, picks) {
+                shared.sleep.found(|| shared.has_jobs());
+                return Some(job);
+            }
+            if shared.stopping.load(Ordering::SeqCst) && !shared.has_jobs() {
+                shared.sleep.found(|| false);
+                return None;
+            }
+            thread::yield_now();
+        }
+        shared.sleep.sleep(|| shared.has_jobs() || shared.stopping.load(Ordering::SeqCst));
+    }
+}
+
+/// Takes a job: by priority, except that 2 picks of 16 begin lower, so that nothing starves.
+fn take(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
+    let order = match *picks % 16 {
+        15 => [Priority::Low, Priority::High, Priority::Normal],
+        7 => [Priority::Normal, Priority::High, Priority::Low],
+        _ => [Priority::High, Priority::Normal, Priority::Low],
+    };
+    let job = order.into_iter().find_map(|priority| match priority {
+        Priority::Normal => own(shared).or_else(|| steal(shared, index)),
+        _ => queued(shared, priority),
+    });
+    *picks = picks.wrapping_add(u32::from(job.is_some()));
+    job
+}
+
+fn queued(shared: &Shared, priority: Priority) -> Option<Job> {
+    let queue = &shared.queues[priority as usize];
+    if queue.is_empty() { None } else { until_settled(|| queue.steal()) }
+}
+
+/// From the worker's own queue, then from the shared one.
+fn own(shared: &Shared) -> Option<Job> {
+    let own = CURRENT.with_borrow(|local| local.as_ref().and_then(|local| local.deque.pop()));
+    own.or_else(|| queued(shared, Priority::Normal))
+}
+
+fn steal(shared: &Shared, index: usize) -> Option<Job> {
+    let count = shared.stealers.len();
+    (1..count).find_map(|step| shared.stealers[(index + step) % count].steal())
+}
+
+impl Shared {
+    fn has_jobs(&self) -> bool {
+        !self.queues.iter().all(Injector::is_empty)
+            || !self.stealers.iter().all(Stealer::is_empty)
+    }
+}
