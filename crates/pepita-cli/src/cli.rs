@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::run::halt::Halt;
@@ -33,8 +35,8 @@ pub(crate) struct Global {
     /// Log at this level: off, error, warn, info, debug, trace; or per part, as in
     /// `warn,pepita_sched=debug`
     #[arg(long, global = true, value_name = "LEVEL", env = "PEPITA_LOG", default_value = "warn",
-          hide_env_values = true)]
-    pub(crate) log: tracing_subscriber::filter::Targets,
+          hide_env_values = true, value_parser = parse_log)]
+    pub(crate) log: Targets,
     /// Write JSON for programs on standard output; the log becomes JSON as well
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -201,6 +203,17 @@ impl OverArgs {
     }
 }
 
+/// A level, or parts with levels: `warn`, `warn,pepita_sched=debug`.
+fn parse_log(text: &str) -> Result<Targets, String> {
+    let refuse = || "expected off, error, warn, info, debug or trace; or as `warn,pepita_sched=debug`";
+    // `Targets` takes a word alone that is no level for the name of a part.
+    let is_level = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
+    match text.split(',').all(is_level) {
+        true => text.parse().map_err(|_| refuse().to_owned()),
+        false => Err(refuse().to_owned()),
+    }
+}
+
 /// More workers than any machine has use for.
 const JOBS_MAX: usize = 4096;
 
@@ -253,6 +266,7 @@ mod tests {
         check(&["run", "--resume", "--", "x"], Err("--joblog"));
         check(&["run", "-k", "-u", "--", "x"], Err("cannot be used with"));
         check(&["run", "--halt", "later", "--", "x"], Err("never"));
-        check(&["--log", "loud", "doctor"], Err("invalid"));
+        check(&["--log", "loud", "doctor"], Err("expected off, error"));
+        check(&["--log", "warn,pepita_sched=debug", "doctor"], Ok(()));
     }
 }

@@ -6,14 +6,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pepita::executor::{Backend, CpuExecutor, Executor, TaskContext};
-use pepita::pool::{Events, Pool, TaskHandle};
+use pepita::pool::{Pool, PoolEvent, TaskHandle};
 use pepita::task::{ExecutionResult, Task, TaskError, TaskId, Unsupported};
 
+use super::brake::Brake;
+use super::halt::Halt;
 use super::spool::Outputs;
 
 /// Jobs that wait in the pool's queue, so that a worker that is done has the next one at hand.
@@ -25,7 +26,7 @@ fn lookahead(workers: usize) -> usize {
 pub(crate) struct Engine {
     pool: Pool,
     executor: Arc<CpuExecutor>,
-    gate: Arc<AtomicBool>,
+    brake: Arc<Brake>,
     room: usize,
     /// The tasks that were submitted and have not come back.
     active: HashMap<u64, TaskHandle>,
@@ -53,15 +54,16 @@ pub(crate) enum EngineError {
 }
 
 impl Engine {
-    /// An engine that runs `workers` tasks at the same time.
-    pub(crate) fn new(workers: usize) -> Result<Self, EngineError> {
-        let gate = Arc::new(AtomicBool::new(false));
+    /// An engine that runs `workers` tasks at the same time, until `halt`.
+    pub(crate) fn new(workers: usize, halt: Halt) -> Result<Self, EngineError> {
+        let brake = Arc::new(Brake::new(halt));
         let executor = Arc::new(CpuExecutor::builder().slots(workers).subreaper().build()?);
-        let gated = Gate { inner: executor.clone(), is_closed: gate.clone() };
+        let braked = Braked { inner: executor.clone(), brake: brake.clone() };
         let queue = lookahead(workers);
-        let pool = Pool::builder().executor(gated).queue_capacity(queue).build()?;
+        let pool = Pool::builder().executor(braked).queue_capacity(queue).build()?;
         let (sender, done) = unbounded();
-        Ok(Self { pool, executor, gate, room: workers + queue, active: HashMap::new(), sender, done })
+        let room = workers + queue;
+        Ok(Self { pool, executor, brake, room, active: HashMap::new(), sender, done })
     }
 
     /// Whether this host has what `task` asks for.
@@ -82,7 +84,10 @@ impl Engine {
     /// Hands a task to the pool; it comes back on [`done`](Self::done) whatever happens.
     pub(crate) fn submit(&mut self, key: u64, task: Task) {
         let sender = self.sender.clone();
+        let brake = self.brake.clone();
         let submitted = self.pool.submit_then(task, move |result| {
+            // Here, on the worker, before it turns to its next task.
+            brake.count(&result);
             let outputs = Outputs::take_current();
             // The receiver is gone only when the run is given up.
             let _ = sender.send(Done { key, result, outputs, ended: SystemTime::now() });
@@ -110,18 +115,18 @@ impl Engine {
     }
 
     /// What happens to the tasks from now on.
-    pub(crate) fn events(&self) -> Events {
-        self.pool.subscribe()
+    pub(crate) fn events(&self) -> Receiver<PoolEvent> {
+        self.pool.subscribe().receiver().clone()
     }
 
     /// Lets no attempt begin any more; those that run go on.
-    pub(crate) fn close_gate(&self) {
-        self.gate.store(true, Ordering::SeqCst);
+    pub(crate) fn brake(&self) {
+        self.brake.pull();
     }
 
     /// Ends the tasks that run, and those that wait.
     pub(crate) fn cancel_all(&self) {
-        self.close_gate();
+        self.brake();
         for handle in self.active.values() {
             handle.cancel();
         }
@@ -134,14 +139,14 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// The process executor behind a gate that ^C closes: what is queued does not begin any more.
+/// The process executor, as long as the brake is not pulled: then what is queued does not begin.
 #[derive(Debug)]
-struct Gate {
+struct Braked {
     inner: Arc<CpuExecutor>,
-    is_closed: Arc<AtomicBool>,
+    brake: Arc<Brake>,
 }
 
-impl Executor for Gate {
+impl Executor for Braked {
     fn name(&self) -> &str {
         self.inner.name()
     }
@@ -159,7 +164,7 @@ impl Executor for Gate {
     }
 
     fn execute(&self, task: &Task, context: &TaskContext) -> Result<ExecutionResult, TaskError> {
-        if self.is_closed.load(Ordering::SeqCst) {
+        if self.brake.is_pulled() {
             return Err(TaskError::Cancelled);
         }
         Outputs::reset_current();

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use pepita::pool::{Events, PoolEvent};
+use pepita::pool::PoolEvent;
 use pepita::task::{Captured, ExecutionResult};
 
 use super::console::{Console, Format};
 use super::engine::{Done, Engine, Keys};
+use super::halt::Halt;
 use super::joblog::{Entry, JobLog, Mode};
 use super::json::{self, Line, Ran, Summary, Text};
 use super::outcome::{Outcome, Status};
@@ -43,7 +44,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
         return dry_run(&plan);
     }
     let workers = args.jobs.or(plan.jobs).unwrap_or_else(default_jobs);
-    let engine = Engine::new(workers).map_err(RunError::usage)?;
+    let engine = Engine::new(workers, Halt::Never).map_err(RunError::usage)?;
     for task in &plan.tasks {
         engine.check(&task.task).map_err(|error| {
             RunError::Usage(format!("{}: task `{}`: {error}", path.display(), task.name))
@@ -120,7 +121,7 @@ struct FileRun {
     console: Console,
     joblog: Option<JobLog>,
     signals: Receiver<StopRequest>,
-    events: Events,
+    events: Receiver<PoolEvent>,
     ticks: Receiver<std::time::Instant>,
     keys: Keys,
     states: Vec<State>,
@@ -183,6 +184,7 @@ impl FileRun {
         let Ok(at) = usize::try_from(done.key) else { return Ok(()) };
         let outcome = Outcome::new(&done.result, done.ended);
         self.summary.count(outcome.status);
+        outcome.trace(done.key + 1, Some(&self.plan.tasks[at].name));
         self.log(at, &outcome, done.result.as_ref().ok())?;
         self.show(at, &outcome, done.result.as_ref().ok())?;
         let goes_on = outcome.is_success()

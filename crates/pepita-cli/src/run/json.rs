@@ -94,10 +94,10 @@ impl<'a> Line<'a> {
     /// The line of a pool's event, if it has one: the end of a job is told with its result.
     pub(crate) fn of_event(event: PoolEvent, seq: u64, name: Option<&'a str>) -> Option<Self> {
         match event.kind {
-            PoolEventKind::Started { attempt, worker } => {
+            PoolEventKind::Started { attempt, worker, .. } => {
                 Some(Self::Started { seq, name, attempt, worker })
             }
-            PoolEventKind::Retrying { error, delay } => {
+            PoolEventKind::Retrying { error, delay, .. } => {
                 let delay_s = delay.as_secs_f64();
                 Some(Self::Retrying { seq, name, error, delay_s })
             }

@@ -114,6 +114,12 @@ impl Outcome {
         }
     }
 
+    /// Tells the log.
+    pub(crate) fn trace(&self, job: u64, name: Option<&str>) {
+        let (status, attempts, reason) = (self.status.label(), self.attempts, self.reason.as_deref());
+        tracing::debug!(job, name, status, reason, attempts, wall_s = self.wall.as_secs_f64(), "job ended");
+    }
+
     /// Whether it ended well.
     pub(crate) fn is_success(&self) -> bool {
         self.status == Status::Succeeded

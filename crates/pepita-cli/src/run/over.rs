@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, never, select, tick};
 use pepita::fault::RetryPolicy;
-use pepita::pool::{Events, PoolEvent};
+use pepita::pool::PoolEvent;
 use pepita::task::{Limits, Output, Task, TaskBuildError};
 
 use super::console::{Console, Format};
@@ -43,7 +43,7 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
     if args.dry_run {
         return dry_run(&recipe, &input, &finished);
     }
-    let engine = Engine::new(args.jobs.unwrap_or_else(default_jobs)).map_err(RunError::usage)?;
+    let engine = Engine::new(args.jobs.unwrap_or_else(default_jobs), args.over.halt).map_err(RunError::usage)?;
     if let Ok(task) = recipe.task(&["true".into()]) {
         engine.check(&task).map_err(RunError::usage)?;
     }
@@ -187,7 +187,7 @@ struct Over {
     joblog: Option<JobLog>,
     console: Console,
     signals: Receiver<StopRequest>,
-    events: Events,
+    events: Receiver<PoolEvent>,
     ticks: Receiver<std::time::Instant>,
     halt: Halt,
     /// Arguments that were read and have no job yet.
@@ -307,6 +307,7 @@ impl Over {
         }
         let outcome = Outcome::new(&done.result, done.ended);
         self.summary.count(outcome.status);
+        outcome.trace(done.key, None);
         if let Some(log) = self.joblog.as_mut().filter(|_| outcome.status != Status::Cancelled) {
             let entry = Entry {
                 sequence: done.key,
@@ -380,7 +381,7 @@ impl Over {
         self.is_accepting = false;
         match is_now {
             true => self.engine.cancel_all(),
-            false => self.engine.close_gate(),
+            false => self.engine.brake(),
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) fn listen() -> io::Result<Receiver<StopRequest>> {
 pub(crate) fn obey(request: StopRequest, count: u32, engine: &Engine, console: &Console) {
     match count {
         1 => {
-            engine.close_gate();
+            engine.brake();
             console.note("pepita: no new job starts; waiting for those that run (^C kills them)");
         }
         2 => {
