@@ -39,7 +39,11 @@ impl CancelToken {
     /// Cancels; again is no change.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
-        let waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self
+            .0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(interrupt) = waiting.as_ref() {
             interrupt.interrupt();
         }
@@ -55,7 +59,11 @@ impl CancelToken {
     /// token is cancelled already. One interrupt at a time: a second call replaces the first.
     #[must_use = "dropping the guard ends the registration"]
     pub fn on_cancel(&self, interrupt: Arc<dyn Interrupt>) -> InterruptGuard<'_> {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self
+            .0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Under the lock: `cancel` sets the flag before it takes the lock, so either it finds
         // this registration, or the flag is seen here.
         if self.is_cancelled() {
@@ -68,7 +76,9 @@ impl CancelToken {
 
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CancelToken").field(&self.is_cancelled()).finish()
+        f.debug_tuple("CancelToken")
+            .field(&self.is_cancelled())
+            .finish()
     }
 }
 
@@ -81,6 +91,11 @@ pub struct InterruptGuard<'a> {
 
 impl Drop for InterruptGuard<'_> {
     fn drop(&mut self) {
-        *self.token.0.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .token
+            .0
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

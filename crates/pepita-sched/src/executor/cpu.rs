@@ -103,7 +103,10 @@ impl CpuExecutorBuilder {
             let level = self.tree_kill.unwrap_or(TreeKill::Subreaper);
             ExecutorBuildError::TreeKill { level, reason }
         })?;
-        Ok(CpuExecutor { slots, runner: Runner::new(killer)? })
+        Ok(CpuExecutor {
+            slots,
+            runner: Runner::new(killer)?,
+        })
     }
 }
 
@@ -149,7 +152,10 @@ impl Executor for CpuExecutor {
         match task.work() {
             Work::Programs(programs) => run(&self.runner, task.id(), programs, context),
             Work::Function(function) => Ok(call(task.id(), function, context)),
-            Work::Payload(_) => self.supports(task).map(|()| unreachable!()).map_err(Into::into),
+            Work::Payload(_) => self
+                .supports(task)
+                .map(|()| unreachable!())
+                .map_err(Into::into),
         }
     }
 }

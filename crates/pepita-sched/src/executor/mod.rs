@@ -132,10 +132,20 @@ impl TaskContext {
     /// The context of attempt number `attempt` (the first is 1) on `worker`, which may run for
     /// `timeout` from now on.
     #[must_use]
-    pub fn new(cancel: CancelToken, timeout: Option<Duration>, attempt: u32, worker: usize) -> Self {
+    pub fn new(
+        cancel: CancelToken,
+        timeout: Option<Duration>,
+        attempt: u32,
+        worker: usize,
+    ) -> Self {
         // A timeout beyond what the clock can tell is none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        Self { cancel, deadline, attempt, worker }
+        Self {
+            cancel,
+            deadline,
+            attempt,
+            worker,
+        }
     }
 
     /// Which attempt this is, counted from 1.
@@ -171,6 +181,7 @@ impl TaskContext {
     /// Whether its time is over.
     #[must_use]
     pub fn is_past_deadline(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
 }

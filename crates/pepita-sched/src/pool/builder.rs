@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Pool;
 use super::engine::{Engine, EngineSettings};
 use super::gate::Gate;
-use super::Pool;
 use crate::executor::{Backend, CpuExecutor, Executor, ExecutorBuildError};
 use crate::fault::{RetryBudget, RetryPolicy};
 
@@ -122,7 +122,10 @@ impl PoolBuilder {
         if self.settings.timeout == Some(Duration::ZERO) {
             return Err(PoolBuildError::ZeroTimeout);
         }
-        let has_cpu = self.executors.iter().any(|executor| executor.backend() == Backend::Cpu);
+        let has_cpu = self
+            .executors
+            .iter()
+            .any(|executor| executor.backend() == Backend::Cpu);
         let mut cpu = CpuExecutor::builder();
         match self.cpu_workers {
             Some(0) => {}
@@ -141,10 +144,15 @@ impl PoolBuilder {
             return Err(PoolBuildError::NoExecutor);
         }
         if let Some(idle) = self.executors.iter().find(|executor| executor.slots() == 0) {
-            return Err(PoolBuildError::NoSlots { executor: idle.name().to_owned() });
+            return Err(PoolBuildError::NoSlots {
+                executor: idle.name().to_owned(),
+            });
         }
         let gate = Arc::new(Gate::new(self.queue_capacity));
         let engine = Engine::start(self.executors, self.settings, Some(gate.clone()));
-        Ok(Pool { engine: engine.map_err(PoolBuildError::Thread)?, gate })
+        Ok(Pool {
+            engine: engine.map_err(PoolBuildError::Thread)?,
+            gate,
+        })
     }
 }

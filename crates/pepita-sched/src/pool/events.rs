@@ -114,7 +114,11 @@ impl Subscribers {
         if !self.any.load(Ordering::Acquire) {
             return;
         }
-        let event = PoolEvent { id, at: Instant::now(), kind: kind() };
+        let event = PoolEvent {
+            id,
+            at: Instant::now(),
+            kind: kind(),
+        };
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         list.retain(|(sender, lost)| match sender.try_send(event.clone()) {
             Ok(()) => true,

@@ -50,7 +50,10 @@ impl Gate {
                 return Ok(false);
             }
             let order = Ordering::SeqCst;
-            match self.inside.compare_exchange_weak(inside, inside + 1, order, order) {
+            match self
+                .inside
+                .compare_exchange_weak(inside, inside + 1, order, order)
+            {
                 Ok(_) => return Ok(true),
                 Err(now) => inside = now,
             }
@@ -68,7 +71,10 @@ impl Gate {
         let entered = loop {
             match self.try_enter() {
                 Ok(false) => {
-                    lock = self.changed.wait(lock).unwrap_or_else(PoisonError::into_inner);
+                    lock = self
+                        .changed
+                        .wait(lock)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
                 Ok(true) => break Ok(()),
                 Err(error) => break Err(error),
@@ -118,7 +124,10 @@ mod tests {
                 }
             })
         });
-        submitters.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+        submitters
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
         assert!(most.load(Ordering::SeqCst) <= 3);
         assert_eq!(gate.inside(), 0);
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use builder::{PoolBuildError, PoolBuilder, QUEUE_CAPACITY};
 pub(crate) use engine::Engine;
 pub use events::{Events, PoolEvent, PoolEventKind};
-pub use job::TaskHandle;
+pub use job::{Canceller, TaskHandle};
 pub use map::{AsCompleted, Map};
 pub use stats::PoolStats;
 
@@ -108,12 +108,7 @@ impl Pool {
     /// # Errors
     /// [`TrySubmitError::Full`] gives the task back.
     pub fn try_submit(&self, task: Task) -> Result<TaskHandle, TrySubmitError> {
-        let lane = self.engine.lane_for(&task).map_err(SubmitError::from)?;
-        if !self.gate.try_enter()? {
-            let capacity = self.gate.capacity();
-            return Err(TrySubmitError::Full { task: Box::new(task), capacity });
-        }
-        Ok(self.engine.queue(lane, task, None))
+        self.try_queue(task, || None)
     }
 
     /// As [`submit`](Self::submit), and calls `done` with the outcome, on the thread that brings
@@ -130,6 +125,34 @@ impl Pool {
         let lane = self.engine.lane_for(&task)?;
         self.gate.enter()?;
         Ok(self.engine.queue(lane, task, Some(Box::new(done))))
+    }
+
+    /// As [`try_submit`](Self::try_submit), with `done` as in [`submit_then`](Self::submit_then).
+    ///
+    /// # Errors
+    /// As [`try_submit`](Self::try_submit); `done` is not called then.
+    pub fn try_submit_then(
+        &self,
+        task: Task,
+        done: impl FnOnce(Result<ExecutionResult, TaskError>) + Send + 'static,
+    ) -> Result<TaskHandle, TrySubmitError> {
+        self.try_queue(task, || Some(Box::new(done)))
+    }
+
+    fn try_queue(
+        &self,
+        task: Task,
+        done: impl FnOnce() -> Option<job::Done>,
+    ) -> Result<TaskHandle, TrySubmitError> {
+        let lane = self.engine.lane_for(&task).map_err(SubmitError::from)?;
+        if !self.gate.try_enter()? {
+            let capacity = self.gate.capacity();
+            return Err(TrySubmitError::Full {
+                task: Box::new(task),
+                capacity,
+            });
+        }
+        Ok(self.engine.queue(lane, task, done()))
     }
 
     /// Runs all of `tasks` and gives their outcomes in the same order.
@@ -200,7 +223,10 @@ impl Drop for Pool {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
-            .field("executors", &self.executors().map(Executor::name).collect::<Vec<_>>())
+            .field(
+                "executors",
+                &self.executors().map(Executor::name).collect::<Vec<_>>(),
+            )
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }

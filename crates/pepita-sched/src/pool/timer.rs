@@ -79,7 +79,10 @@ impl<T> Shared<T> {
                 }
             };
             state = match left {
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
                 Some(left) => {
                     let waited = self.changed.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
@@ -91,9 +94,19 @@ impl<T> Shared<T> {
 
 impl<T: Send + 'static> Timer<T> {
     pub(super) fn new() -> Self {
-        let state = State { items: BinaryHeap::new(), next_number: 0, stopping: false };
-        let shared = Shared { state: Mutex::new(state), changed: Condvar::new() };
-        Self { shared: Arc::new(shared), thread: Mutex::new(None) }
+        let state = State {
+            items: BinaryHeap::new(),
+            next_number: 0,
+            stopping: false,
+        };
+        let shared = Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            thread: Mutex::new(None),
+        }
     }
 
     /// Has `fire` called with `value` at `due`, on the timer's thread. All calls of one timer
@@ -107,7 +120,11 @@ impl<T: Send + 'static> Timer<T> {
                     fire(value);
                 }
             };
-            *thread = Some(thread::Builder::new().name("pepita-timer".into()).spawn(body)?);
+            *thread = Some(
+                thread::Builder::new()
+                    .name("pepita-timer".into())
+                    .spawn(body)?,
+            );
         }
         drop(thread);
         let mut state = self.shared.lock();
@@ -129,7 +146,11 @@ impl<T> Drop for Timer<T> {
     fn drop(&mut self) {
         self.shared.lock().stopping = true;
         self.shared.changed.notify_one();
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread
             && thread.thread().id() != thread::current().id()
         {

@@ -15,7 +15,8 @@ use crate::task::{Limits, Unsupported};
 
 /// The name of the group under which a pool's groups stand: this, then the process id.
 const PREFIX: &str = "pepita-";
-const REMEDY: &str = "run as root, or in a delegated group: `systemd-run --user --scope -p Delegate=yes COMMAND`";
+const REMEDY: &str =
+    "run as root, or in a delegated group: `systemd-run --user --scope -p Delegate=yes COMMAND`";
 
 /// A directory of the cgroup v2 hierarchy in which this process makes a group for each task.
 #[derive(Debug)]
@@ -35,9 +36,17 @@ impl Cgroups {
         let own = own_group()?;
         remove_stale(&own);
         let pid = std::process::id();
-        let base = own.join(format!("{PREFIX}{pid}-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-        fs::create_dir(&base).map_err(|error| format!("no group can be made in {own:?}: {error}"))?;
-        let groups = Self { base, next: AtomicU64::new(0), limits: OnceLock::new() };
+        let base = own.join(format!(
+            "{PREFIX}{pid}-{}",
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
+        fs::create_dir(&base)
+            .map_err(|error| format!("no group can be made in {own:?}: {error}"))?;
+        let groups = Self {
+            base,
+            next: AtomicU64::new(0),
+            limits: OnceLock::new(),
+        };
         // `cgroup.kill` came with Linux 5.14.
         if !groups.base.join("cgroup.kill").exists() {
             return Err("this kernel has no `cgroup.kill` (Linux 5.14)".to_owned());
@@ -47,7 +56,9 @@ impl Cgroups {
 
     /// A new group without limits.
     pub(super) fn group(&self) -> io::Result<Group> {
-        let path = self.base.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let path = self
+            .base
+            .join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         fs::create_dir(&path)?;
         Group::open(path)
     }
@@ -84,7 +95,11 @@ impl Cgroups {
 
 /// The error for a task whose limits need a group where there is none, and why.
 pub(crate) fn refuse_limits(reason: String) -> Unsupported {
-    Unsupported::Host { setting: "a limit on memory or processes", reason, remedy: REMEDY }
+    Unsupported::Host {
+        setting: "a limit on memory or processes",
+        reason,
+        remedy: REMEDY,
+    }
 }
 
 /// Enables the controllers of [`Limits`] for the groups below `group`.
@@ -118,11 +133,20 @@ pub(super) struct Group {
 
 impl Group {
     fn open(path: PathBuf) -> io::Result<Self> {
-        let dir = open(&path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let dir = open(
+            &path,
+            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let file = |name, access| openat(&dir, name, access | OFlags::CLOEXEC, Mode::empty());
         let kill = file("cgroup.kill", OFlags::WRONLY)?;
         let events = file("cgroup.events", OFlags::RDONLY)?;
-        Ok(Self { path, dir, kill, events })
+        Ok(Self {
+            path,
+            dir,
+            kill,
+            events,
+        })
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -152,7 +176,10 @@ impl Group {
             }
             let timeout = Timespec::try_from(left).ok();
             // A change of `cgroup.events` since the last read counts as priority data.
-            match poll(&mut [PollFd::new(&self.events, PollFlags::PRI)], timeout.as_ref()) {
+            match poll(
+                &mut [PollFd::new(&self.events, PollFlags::PRI)],
+                timeout.as_ref(),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -162,13 +189,19 @@ impl Group {
 
     /// The most memory that its processes held, in bytes.
     pub(super) fn peak_bytes(&self) -> Option<u64> {
-        fs::read_to_string(self.path.join("memory.peak")).ok()?.trim().parse().ok()
+        fs::read_to_string(self.path.join("memory.peak"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     /// Whether the kernel killed a process in it for its memory limit.
     pub(super) fn was_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.path.join("memory.events")).unwrap_or_default();
-        let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        let kills = events
+            .lines()
+            .find_map(|line| line.strip_prefix("oom_kill "));
         kills.is_some_and(|count| count.trim() != "0")
     }
 }
@@ -194,9 +227,9 @@ fn own_group() -> Result<PathBuf, String> {
         .lines()
         .find_map(cgroup2_mount)
         .ok_or("no cgroup v2 hierarchy is mounted")?;
-    let below = Path::new(own)
-        .strip_prefix(&root)
-        .map_err(|_| format!("the group {own} of this process is outside the mounted part {root}"))?;
+    let below = Path::new(own).strip_prefix(&root).map_err(|_| {
+        format!("the group {own} of this process is outside the mounted part {root}")
+    })?;
     Ok(Path::new(&mount).join(below))
 }
 
@@ -212,14 +245,19 @@ fn cgroup2_mount(line: &str) -> Option<(String, String)> {
 
 /// Undoes the octal escapes of mountinfo for blanks and backslashes.
 fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    text.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
 }
 
 /// Removes what processes that are gone left in `own`.
 fn remove_stale(own: &Path) {
     for entry in fs::read_dir(own).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
         if let Some(pid) = pid
             && pid.parse::<u32>().is_ok()
             && !Path::new("/proc").join(pid).exists()
@@ -238,7 +276,9 @@ fn remove_tree(base: &Path) {
         if fs::remove_dir(entry.path()).is_err()
             && let Ok(group) = Group::open(entry.path())
         {
-            let emptied = group.kill().and_then(|()| group.wait_empty(Duration::from_secs(1)));
+            let emptied = group
+                .kill()
+                .and_then(|()| group.wait_empty(Duration::from_secs(1)));
             tracing::debug!(group = ?entry.path(), ?emptied, "removing a busy cgroup");
         }
     }
@@ -251,8 +291,15 @@ mod tests {
 
     #[test]
     fn the_cgroup_mount_is_found_among_others_and_unescaped() {
-        let line = r"42 32 0:39 /a /sys/fs/cgroup/my\040mount rw,relatime shared:5 - cgroup2 cgroup2 rw";
-        assert_eq!(cgroup2_mount(line), Some(("/a".into(), "/sys/fs/cgroup/my mount".into())));
-        assert_eq!(cgroup2_mount("42 32 0:39 / /sys/fs/cgroup rw - tmpfs cgroup2 rw"), None);
+        let line =
+            r"42 32 0:39 /a /sys/fs/cgroup/my\040mount rw,relatime shared:5 - cgroup2 cgroup2 rw";
+        assert_eq!(
+            cgroup2_mount(line),
+            Some(("/a".into(), "/sys/fs/cgroup/my mount".into()))
+        );
+        assert_eq!(
+            cgroup2_mount("42 32 0:39 / /sys/fs/cgroup rw - tmpfs cgroup2 rw"),
+            None
+        );
     }
 }

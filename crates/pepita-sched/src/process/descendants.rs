@@ -32,7 +32,10 @@ fn programs_of_all() -> RwLockWriteGuard<'static, HashSet<Pid>> {
 }
 
 fn is_program(pid: Pid) -> bool {
-    PROGRAMS.read().unwrap_or_else(PoisonError::into_inner).contains(&pid)
+    PROGRAMS
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .contains(&pid)
 }
 
 /// Holds off the taking away of zombies while a child is made and claimed.
@@ -63,14 +66,25 @@ struct Entry {
 impl Entry {
     /// Reads `/proc/PID/stat`, proc(5).
     fn parse(stat: &str) -> Option<Self> {
-        let pid = stat.split(' ').next()?.parse().ok().and_then(Pid::from_raw)?;
+        let pid = stat
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)?;
         // The name stands in parentheses and may hold any byte, blanks and parentheses too.
         let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');
         let is_zombie = matches!(fields.next()?, "Z" | "X");
         let parent = fields.next()?.parse().ok()?;
         let session = fields.nth(1)?.parse().ok()?;
         let start_ticks = fields.nth(15)?.parse().ok()?;
-        Some(Self { pid, parent, session, is_zombie, start_ticks })
+        Some(Self {
+            pid,
+            parent,
+            session,
+            is_zombie,
+            start_ticks,
+        })
     }
 
     fn of(pid: Pid) -> Option<Self> {
@@ -79,7 +93,9 @@ impl Entry {
     }
 
     fn all() -> io::Result<Vec<Self>> {
-        let names = fs::read_dir("/proc")?.flatten().map(|entry| entry.file_name());
+        let names = fs::read_dir("/proc")?
+            .flatten()
+            .map(|entry| entry.file_name());
         let pids = names.filter_map(|name| Pid::from_raw(name.to_str()?.parse().ok()?));
         Ok(pids.filter_map(Self::of).collect())
     }
@@ -87,8 +103,10 @@ impl Entry {
     fn is_marked(&self, id: TaskId) -> bool {
         let environment = fs::read(format!("/proc/{}/environ", self.pid.as_raw_nonzero()));
         let mark = format!("{MARK}={id}");
-        environment
-            .is_ok_and(|text| text.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes()))
+        environment.is_ok_and(|text| {
+            text.split(|&byte| byte == 0)
+                .any(|entry| entry == mark.as_bytes())
+        })
     }
 }
 
@@ -97,11 +115,17 @@ impl Entry {
 pub(super) fn sweep(programs: &[Pid], id: TaskId) -> io::Result<bool> {
     let strangers = children()?.into_iter().filter(|&pid| !is_program(pid));
     let mut strangers = strangers.filter_map(Entry::of);
-    let sessions: Vec<i32> = programs.iter().map(|pid| pid.as_raw_nonzero().get()).collect();
-    let concerns_us = strangers.any(|child| {
-        child.is_zombie || sessions.contains(&child.session) || child.is_marked(id)
-    });
-    if concerns_us { kill(programs, id) } else { Ok(false) }
+    let sessions: Vec<i32> = programs
+        .iter()
+        .map(|pid| pid.as_raw_nonzero().get())
+        .collect();
+    let concerns_us = strangers
+        .any(|child| child.is_zombie || sessions.contains(&child.session) || child.is_marked(id));
+    if concerns_us {
+        kill(programs, id)
+    } else {
+        Ok(false)
+    }
 }
 
 /// The children of this process, by all of its threads.
@@ -115,7 +139,10 @@ fn children() -> io::Result<Vec<Pid>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        children.extend(list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)));
+        children.extend(
+            list.split_whitespace()
+                .filter_map(|pid| Pid::from_raw(pid.parse().ok()?)),
+        );
     }
     Ok(children)
 }
@@ -220,7 +247,10 @@ mod tests {
     fn a_process_name_cannot_forge_the_fields_behind_it() {
         let stat = "7 (a) Z 1 (x) S 5 6 6 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 1 2\n";
         let entry = Entry::parse(stat).unwrap();
-        assert_eq!((entry.parent, entry.session, entry.start_ticks), (5, 6, 4242));
+        assert_eq!(
+            (entry.parent, entry.session, entry.start_ticks),
+            (5, 6, 4242)
+        );
         assert!(!entry.is_zombie);
         assert_eq!(Entry::parse("7 (a"), None);
     }

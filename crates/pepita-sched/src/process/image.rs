@@ -36,13 +36,20 @@ impl Image {
             .map(c_string)
             .collect();
         let environment = environment.iter().map(|entry| c_string(entry)).collect();
-        Ok(Self { path: c_string(path.as_os_str()), args, environment, dir })
+        Ok(Self {
+            path: c_string(path.as_os_str()),
+            args,
+            environment,
+            dir,
+        })
     }
 
     /// Bytes that the kernel copies: strings, their NULs and the pointers to them.
     pub(super) fn size_bytes(&self) -> usize {
         let strings = self.args.iter().chain(&self.environment);
-        strings.map(|string| string.as_bytes_with_nul().len() + size_of::<usize>()).sum()
+        strings
+            .map(|string| string.as_bytes_with_nul().len() + size_of::<usize>())
+            .sum()
     }
 
     /// What the child's failed `execve` means.
@@ -59,7 +66,10 @@ impl Image {
 /// The variables of this process, if inherited, with the program's changes and the mark, as
 /// `NAME=value`.
 fn environment(program: &Program, mark: (&str, &str)) -> Vec<OsString> {
-    let inherited = (!program.env_clear).then(std::env::vars_os).into_iter().flatten();
+    let inherited = (!program.env_clear)
+        .then(std::env::vars_os)
+        .into_iter()
+        .flatten();
     let mut variables: Vec<(OsString, OsString)> = inherited.collect();
     for (name, value) in &program.env {
         variables.retain(|(present, _)| present != name);
@@ -79,8 +89,10 @@ fn environment(program: &Program, mark: (&str, &str)) -> Vec<OsString> {
 
 fn open_dir(dir: &PathBuf) -> Result<OwnedFd, SpawnError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat(CWD, dir, flags, Mode::empty())
-        .map_err(|errno| SpawnError::WorkingDir { dir: dir.clone(), source: errno.into() })
+    openat(CWD, dir, flags, Mode::empty()).map_err(|errno| SpawnError::WorkingDir {
+        dir: dir.clone(),
+        source: errno.into(),
+    })
 }
 
 fn c_string(text: &OsStr) -> CString {

@@ -51,7 +51,11 @@ pub(super) fn executable(
 fn check(candidate: &Path, dir: BorrowedFd<'_>) -> Result<(), Errno> {
     accessat(dir, candidate, Access::EXEC_OK, AtFlags::EACCESS)?;
     let kind = FileType::from_raw_mode(statat(dir, candidate, AtFlags::empty())?.st_mode);
-    if kind == FileType::RegularFile { Ok(()) } else { Err(Errno::ACCESS) }
+    if kind == FileType::RegularFile {
+        Ok(())
+    } else {
+        Err(Errno::ACCESS)
+    }
 }
 
 /// Tells apart what `execve` calls ENOENT and EACCES.
@@ -61,18 +65,28 @@ pub(super) fn explain(errno: Errno, path: &Path, dir: BorrowedFd<'_>, bytes: usi
         Errno::NOENT if statat(dir, path, AtFlags::empty()).is_ok() => {
             SpawnError::NoInterpreter { program }
         }
-        Errno::NOENT | Errno::NOTDIR => SpawnError::NotFound { program, path_variable: None },
+        Errno::NOENT | Errno::NOTDIR => SpawnError::NotFound {
+            program,
+            path_variable: None,
+        },
         Errno::ACCESS | Errno::PERM | Errno::ISDIR => SpawnError::NotExecutable { program },
         Errno::NOEXEC => SpawnError::BadFormat { program },
         Errno::TOOBIG => SpawnError::TooLong { program, bytes },
-        errno => SpawnError::System { operation: "execve", program, source: errno.into() },
+        errno => SpawnError::System {
+            operation: "execve",
+            program,
+            source: errno.into(),
+        },
     }
 }
 
 /// The value that `name` ends up with in an environment made of `NAME=value` strings.
 pub(super) fn variable(environment: &[OsString], name: &str) -> Option<OsString> {
     environment.iter().rev().find_map(|entry| {
-        let value = entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        let value = entry
+            .as_bytes()
+            .strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")?;
         Some(OsStr::from_bytes(value).to_owned())
     })
 }
@@ -118,7 +132,12 @@ mod tests {
 
     #[test]
     fn a_program_is_found_as_a_shell_finds_it() {
-        let tree = Tree::new(&[("a/tool", 0o644), ("b/tool", 0o755), ("tool", 0o755), ("a/only", 0o644)]);
+        let tree = Tree::new(&[
+            ("a/tool", 0o644),
+            ("b/tool", 0o755),
+            ("tool", 0o755),
+            ("a/only", 0o644),
+        ]);
         tree.check("tool", "b:a", Ok("b/tool"));
         // A file that may not be executed, a directory and a missing entry are passed over.
         tree.check("tool", "a:dirs:missing:b", Ok("b/tool"));
@@ -127,7 +146,11 @@ mod tests {
         tree.check("./b/tool", "ignored", Ok("./b/tool"));
         tree.check("only", "a:b", Err("may not be executed"));
         tree.check("tool", "dirs", Err("may not be executed"));
-        tree.check("missing", "a:b", Err("\"missing\" was not found in PATH=a:b"));
+        tree.check(
+            "missing",
+            "a:b",
+            Err("\"missing\" was not found in PATH=a:b"),
+        );
     }
 
     #[test]

@@ -42,7 +42,11 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Runner {
     pub(crate) fn new(killer: TreeKiller) -> io::Result<Self> {
-        Ok(Self { killer, null: stream::open_null()?, benches: Mutex::default() })
+        Ok(Self {
+            killer,
+            null: stream::open_null()?,
+            benches: Mutex::default(),
+        })
     }
 
     pub(crate) fn level(&self) -> TreeKill {
@@ -62,7 +66,11 @@ impl Runner {
 
     fn take_bench(&self) -> Result<Bench, TaskError> {
         let system = |operation| move |source| TaskError::System { operation, source };
-        let spare = self.benches.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let spare = self
+            .benches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let mut bench = match spare {
             Some(bench) => bench,
             None => Bench {
@@ -71,7 +79,9 @@ impl Runner {
                 group: None,
             },
         };
-        if let (TreeKill::Cgroup, None, Ok(groups)) = (self.level(), &bench.group, self.killer.cgroups()) {
+        if let (TreeKill::Cgroup, None, Ok(groups)) =
+            (self.level(), &bench.group, self.killer.cgroups())
+        {
             bench.group = Some(groups.group().map_err(system("making a cgroup"))?);
         }
         bench.wake.clear();
@@ -80,10 +90,17 @@ impl Runner {
 
     fn return_bench(&self, mut bench: Bench) {
         // A process that cannot be killed now must not be counted to a later task.
-        if bench.group.as_ref().is_some_and(|group| group.is_populated().unwrap_or(true)) {
+        if bench
+            .group
+            .as_ref()
+            .is_some_and(|group| group.is_populated().unwrap_or(true))
+        {
             bench.group = None;
         }
-        self.benches.lock().unwrap_or_else(PoisonError::into_inner).push(bench);
+        self.benches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(bench);
     }
 
     /// The group of a task with limits.
@@ -92,9 +109,14 @@ impl Runner {
             return Ok(None);
         }
         self.check_limits(limits)?;
-        let Ok(groups) = self.killer.cgroups() else { return Ok(None) };
+        let Ok(groups) = self.killer.cgroups() else {
+            return Ok(None);
+        };
         let made = groups.limited(limits);
-        let system = |source| TaskError::System { operation: "making a cgroup", source };
+        let system = |source| TaskError::System {
+            operation: "making a cgroup",
+            source,
+        };
         made.map(Some).map_err(system)
     }
 }
@@ -153,7 +175,10 @@ impl<'a> Attempt<'a> {
         tree: Tree<'a>,
     ) -> Result<Self, TaskError> {
         let mark = (MARK, id.to_string());
-        let images = programs.stages.iter().map(|stage| Image::new(stage, (mark.0, &mark.1)));
+        let images = programs
+            .stages
+            .iter()
+            .map(|stage| Image::new(stage, (mark.0, &mark.1)));
         let images: Vec<Image> = images.collect::<Result<_, _>>()?;
         let (first_input, stdin) = Feed::new(&programs.stdin)?;
         let (last_output, stdout) = Sink::new(&programs.stdout, Which::Stdout)?;
@@ -161,8 +186,14 @@ impl<'a> Attempt<'a> {
         let limits = kernel_limits(&programs.limits);
         let cpu_mask = cpu_mask(programs.affinity.as_slice());
 
-        let mut attempt =
-            Self { tree, children: Vec::new(), exited: Vec::new(), stdin, stdout, stderr };
+        let mut attempt = Self {
+            tree,
+            children: Vec::new(),
+            exited: Vec::new(),
+            stdin,
+            stdout,
+            stderr,
+        };
         let mut input = first_input;
         let mut last_output = Some(last_output);
         for (index, image) in images.iter().enumerate() {
@@ -180,9 +211,9 @@ impl<'a> Attempt<'a> {
                 cpu_mask: &cpu_mask,
                 cgroup: attempt.tree.group().map(Group::as_fd),
             };
-            let child = attempt.tree.adopt(|| {
-                spawn::spawn(image, &setup).map_err(|refused| explain(image, refused))
-            })?;
+            let child = attempt
+                .tree
+                .adopt(|| spawn::spawn(image, &setup).map_err(|refused| explain(image, refused)))?;
             attempt.children.push(child);
             attempt.exited.push(false);
             input = next_input;
@@ -234,12 +265,17 @@ impl<'a> Attempt<'a> {
         self.tree.terminate();
         let now = Instant::now();
         // A grace beyond what the clock can tell is a long one.
-        let kill_at = now.checked_add(grace).unwrap_or(now + Duration::from_secs(1 << 30));
+        let kill_at = now
+            .checked_add(grace)
+            .unwrap_or(now + Duration::from_secs(1 << 30));
         Ok(Phase::Asked { kill_at })
     }
 
     fn kill(&self) -> Result<(), TaskError> {
-        self.tree.kill().map_err(|source| TaskError::System { operation: "kill", source })
+        self.tree.kill().map_err(|source| TaskError::System {
+            operation: "kill",
+            source,
+        })
     }
 
     /// Waits for one thing to happen, or for `deadline`, and deals with all that has.
@@ -273,21 +309,38 @@ impl<'a> Attempt<'a> {
         let children = self.children.iter().zip(&self.exited).enumerate();
         let running = children.filter(|(_, (_, exited))| !**exited);
         let (mut sources, mut polled): (Vec<Source>, Vec<PollFd<'_>>) = [
-            Some((Source::Wake, PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN))),
-            self.stdin.as_ref().map(|feed| (Source::Stdin, PollFd::new(&feed.fd, PollFlags::OUT))),
-            self.stdout.fd.as_ref().map(|fd| (Source::Stdout, PollFd::new(fd, PollFlags::IN))),
-            self.stderr.fd.as_ref().map(|fd| (Source::Stderr, PollFd::new(fd, PollFlags::IN))),
+            Some((
+                Source::Wake,
+                PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN),
+            )),
+            self.stdin
+                .as_ref()
+                .map(|feed| (Source::Stdin, PollFd::new(&feed.fd, PollFlags::OUT))),
+            self.stdout
+                .fd
+                .as_ref()
+                .map(|fd| (Source::Stdout, PollFd::new(fd, PollFlags::IN))),
+            self.stderr
+                .fd
+                .as_ref()
+                .map(|fd| (Source::Stderr, PollFd::new(fd, PollFlags::IN))),
         ]
         .into_iter()
         .flatten()
         .chain(running.map(|(index, (child, _))| {
-            (Source::Child(index), PollFd::new(&child.pidfd, PollFlags::IN))
+            (
+                Source::Child(index),
+                PollFd::new(&child.pidfd, PollFlags::IN),
+            )
         }))
         .unzip();
         match poll(&mut polled, timeout) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => {
-                return Err(TaskError::System { operation: "poll", source: errno.into() });
+                return Err(TaskError::System {
+                    operation: "poll",
+                    source: errno.into(),
+                });
             }
         }
         let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
@@ -303,7 +356,10 @@ impl<'a> Attempt<'a> {
         scratch: &mut [u8],
     ) -> Result<ExecutionResult, TaskError> {
         let swept = self.tree.sweep();
-        let swept = swept.map_err(|source| TaskError::System { operation: "kill", source })?;
+        let swept = swept.map_err(|source| TaskError::System {
+            operation: "kill",
+            source,
+        })?;
         let mut exits = Vec::with_capacity(self.children.len());
         let mut usage = Usage::default();
         for child in std::mem::take(&mut self.children) {
@@ -381,7 +437,10 @@ fn overall(exits: &[Exit]) -> Exit {
         return last;
     }
     let broken_pipe = Exit::Signal(libc::SIGPIPE);
-    let failed = earlier.iter().rev().find(|&&exit| exit != Exit::Code(0) && exit != broken_pipe);
+    let failed = earlier
+        .iter()
+        .rev()
+        .find(|&&exit| exit != Exit::Code(0) && exit != broken_pipe);
     failed.copied().unwrap_or(last)
 }
 
@@ -403,7 +462,13 @@ fn kernel_limits(limits: &Limits) -> Vec<(i32, libc::rlimit64)> {
     let one = |resource: u32, soft: Option<u64>, above: u64| {
         let soft = soft?;
         let hard = soft.saturating_add(above);
-        Some((i32::try_from(resource).ok()?, libc::rlimit64 { rlim_cur: soft, rlim_max: hard }))
+        Some((
+            i32::try_from(resource).ok()?,
+            libc::rlimit64 {
+                rlim_cur: soft,
+                rlim_max: hard,
+            },
+        ))
     };
     let all = [
         one(libc::RLIMIT_AS, limits.address_space_bytes, 0),

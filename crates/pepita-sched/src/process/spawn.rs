@@ -143,9 +143,22 @@ pub(super) fn spawn(image: &Image, setup: &Setup<'_>) -> Result<Child, Refused> 
     let errno = unsafe { ptr::read_volatile(failure.errno.get()) };
     // It has exited: this takes the zombie away at once.
     let _ = wait(&child);
-    let steps = [Step::Session, Step::DeathSignal, Step::Stream, Step::WorkingDir, Step::Limit, Step::Affinity];
-    let step = steps.into_iter().find(|&known| known as u32 == step).unwrap_or(Step::Exec);
-    Err(Refused { step, errno: Errno::from_raw_os_error(errno) })
+    let steps = [
+        Step::Session,
+        Step::DeathSignal,
+        Step::Stream,
+        Step::WorkingDir,
+        Step::Limit,
+        Step::Affinity,
+    ];
+    let step = steps
+        .into_iter()
+        .find(|&known| known as u32 == step)
+        .unwrap_or(Step::Exec);
+    Err(Refused {
+        step,
+        errno: Errno::from_raw_os_error(errno),
+    })
 }
 
 /// Takes the exit status of a child that has exited, and what it used; blocks until it has.
@@ -155,7 +168,12 @@ pub(super) fn wait(child: &Child) -> Result<(c_int, libc::rusage), Errno> {
     loop {
         // SAFETY: both pointers are to live values of the types that wait4(2) fills.
         let got = unsafe {
-            libc::wait4(child.pid.as_raw_nonzero().get(), &mut status, libc::__WALL, usage.as_mut_ptr())
+            libc::wait4(
+                child.pid.as_raw_nonzero().get(),
+                &mut status,
+                libc::__WALL,
+                usage.as_mut_ptr(),
+            )
         };
         if got > 0 {
             // SAFETY: all-zero bytes are a valid `rusage`, and the kernel wrote over them.
@@ -174,13 +192,26 @@ pub(super) fn check_cgroup(cgroups: &Cgroups) -> Result<(), String> {
     let group = cgroups.group().map_err(failed)?;
     let null = super::stream::open_null().map_err(failed)?;
     let streams = [null.as_fd(); 3];
-    let setup = Setup { streams, limits: &[], cpu_mask: &[], cgroup: Some(group.as_fd()) };
-    let image = Image { path: CString::default(), args: vec![], environment: vec![], dir: None };
+    let setup = Setup {
+        streams,
+        limits: &[],
+        cpu_mask: &[],
+        cgroup: Some(group.as_fd()),
+    };
+    let image = Image {
+        path: CString::default(),
+        args: vec![],
+        environment: vec![],
+        dir: None,
+    };
     match spawn(&image, &setup) {
-        Err(Refused { step: Step::Exec, .. }) => Ok(()),
-        Err(Refused { step, errno }) => {
-            Err(format!("a child cannot be made in a cgroup: {}: {errno}", step.operation()))
-        }
+        Err(Refused {
+            step: Step::Exec, ..
+        }) => Ok(()),
+        Err(Refused { step, errno }) => Err(format!(
+            "a child cannot be made in a cgroup: {}: {errno}",
+            step.operation()
+        )),
         Ok(child) => Err(format!("execve of nothing made {child:?}")),
     }
 }
@@ -190,7 +221,11 @@ fn last_errno() -> Errno {
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([ptr::null()])
+        .collect()
 }
 
 /// Makes the child; by `clone` where a seccomp filter hides `clone3`, as older container engines
@@ -200,7 +235,10 @@ fn clone_child(
     plan: &mut Plan<'_>,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<(Pid, OwnedFd), Refused> {
-    let refuse = |errno| Refused { step: Step::Clone, errno };
+    let refuse = |errno| Refused {
+        step: Step::Clone,
+        errno,
+    };
     let mut pidfd: c_int = -1;
     let base_flags = (libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD).cast_unsigned();
     let mut args = CloneArgs {
@@ -224,13 +262,23 @@ fn clone_child(
         plan.reset_handlers = true;
         let argument: *mut Plan<'_> = plan;
         // SAFETY: as above; all signals are blocked until the child has reset them (no-handler).
-        pid = unsafe { clone(base_flags, stack, &raw mut pidfd, child_main, argument.cast()) };
+        pid = unsafe {
+            clone(
+                base_flags,
+                stack,
+                &raw mut pidfd,
+                child_main,
+                argument.cast(),
+            )
+        };
     }
     drop(blocked);
     match c_int::try_from(pid).ok().and_then(Pid::from_raw) {
         // SAFETY: the kernel opened this descriptor for us (`CLONE_PIDFD`); nobody else owns it.
         Some(child) if pid > 0 => Ok((child, unsafe { OwnedFd::from_raw_fd(pidfd) })),
-        _ => Err(refuse(Errno::from_raw_os_error(i32::try_from(-pid).unwrap_or(0)))),
+        _ => Err(refuse(Errno::from_raw_os_error(
+            i32::try_from(-pid).unwrap_or(0),
+        ))),
     }
 }
 
@@ -409,7 +457,14 @@ fn become_program(plan: &Plan<'_>) -> Step {
     // Above the standard streams nothing is passed on. A kernel that can tell of a child that it
     // has no such call is older than those that pepita runs on.
     // SAFETY: closes descriptors of the child's own table; none is used any more.
-    unsafe { libc::syscall(libc::SYS_close_range, 3 as c_long, c_long::from(u32::MAX), 0 as c_long) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3 as c_long,
+            c_long::from(u32::MAX),
+            0 as c_long,
+        )
+    };
     for (resource, limit) in plan.limits {
         if !set_limit(*resource, limit) {
             return Step::Limit;
@@ -431,7 +486,15 @@ fn become_program(plan: &Plan<'_>) -> Step {
 fn set_limit(resource: c_int, limit: &libc::rlimit64) -> bool {
     let none = ptr::null_mut::<libc::rlimit64>();
     // SAFETY: `limit` is live, and the old one is not asked for.
-    unsafe { libc::syscall(libc::SYS_prlimit64, 0 as c_long, c_long::from(resource), limit, none) == 0 }
+    unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0 as c_long,
+            c_long::from(resource),
+            limit,
+            none,
+        ) == 0
+    }
 }
 
 /// Puts the three streams at 0, 1 and 2. A source is either above 2 or already in its place, so
@@ -555,12 +618,18 @@ fn with_stack<T>(use_it: impl FnOnce(&ChildStack) -> Result<T, Refused>) -> Resu
     }
     STACK.with(|slot| {
         if slot.get().is_none() {
-            let stack = ChildStack::new().map_err(|errno| Refused { step: Step::Stack, errno })?;
+            let stack = ChildStack::new().map_err(|errno| Refused {
+                step: Step::Stack,
+                errno,
+            })?;
             drop(slot.set(stack));
         }
         match slot.get() {
             Some(stack) => use_it(stack),
-            None => Err(Refused { step: Step::Stack, errno: Errno::NOMEM }),
+            None => Err(Refused {
+                step: Step::Stack,
+                errno: Errno::NOMEM,
+            }),
         }
     })
 }

@@ -32,29 +32,54 @@ impl Given {
 
 /// A pipe whose ends are above the standard streams, so that placing those overwrites neither.
 pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd), TaskError> {
-    let failed = |errno: Errno| TaskError::System { operation: "pipe2", source: errno.into() };
+    let failed = |errno: Errno| TaskError::System {
+        operation: "pipe2",
+        source: errno.into(),
+    };
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
-    Ok((above_standard(read).map_err(failed)?, above_standard(write).map_err(failed)?))
+    Ok((
+        above_standard(read).map_err(failed)?,
+        above_standard(write).map_err(failed)?,
+    ))
 }
 
 /// Moves a descriptor out of 0 to 2, where it lands if this process runs with those closed.
 fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     use std::os::fd::AsRawFd;
-    if fd.as_raw_fd() > 2 { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, 3) }
+    if fd.as_raw_fd() > 2 {
+        Ok(fd)
+    } else {
+        rustix::io::fcntl_dupfd_cloexec(&fd, 3)
+    }
 }
 
 /// Opens `/dev/null` for both directions.
 pub(super) fn open_null() -> io::Result<OwnedFd> {
-    Ok(openat(CWD, "/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(openat(
+        CWD,
+        "/dev/null",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 fn open_file(stream: &'static str, path: &Path, flags: OFlags) -> Result<Given, TaskError> {
-    openat(CWD, path, flags | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::from_raw_mode(0o666))
-        .and_then(above_standard)
-        .map(Given::Own)
-        .map_err(|errno| {
-            SpawnError::Stream { stream, path: path.to_owned(), source: errno.into() }.into()
-        })
+    openat(
+        CWD,
+        path,
+        flags | OFlags::CLOEXEC | OFlags::NOCTTY,
+        Mode::from_raw_mode(0o666),
+    )
+    .and_then(above_standard)
+    .map(Given::Own)
+    .map_err(|errno| {
+        SpawnError::Stream {
+            stream,
+            path: path.to_owned(),
+            source: errno.into(),
+        }
+        .into()
+    })
 }
 
 /// Writes bytes to a task as fast as it reads them.
@@ -73,9 +98,20 @@ impl Feed {
             Stdin::File(path) => Ok((open_file("standard input", path, OFlags::RDONLY)?, None)),
             Stdin::Bytes(bytes) => {
                 let (read, write) = pipe()?;
-                rustix::fs::fcntl_setfl(&write, OFlags::WRONLY | OFlags::NONBLOCK)
-                    .map_err(|errno| TaskError::System { operation: "fcntl", source: errno.into() })?;
-                Ok((Given::Own(read), Some(Self { fd: write, bytes: bytes.clone(), written: 0 })))
+                rustix::fs::fcntl_setfl(&write, OFlags::WRONLY | OFlags::NONBLOCK).map_err(
+                    |errno| TaskError::System {
+                        operation: "fcntl",
+                        source: errno.into(),
+                    },
+                )?;
+                Ok((
+                    Given::Own(read),
+                    Some(Self {
+                        fd: write,
+                        bytes: bytes.clone(),
+                        written: 0,
+                    }),
+                ))
             }
         }
     }
@@ -90,7 +126,10 @@ impl Feed {
                 // The task closed its input: what it does not want is not an error.
                 Err(Errno::PIPE) => return Ok(false),
                 Err(errno) => {
-                    return Err(TaskError::System { operation: "write", source: errno.into() });
+                    return Err(TaskError::System {
+                        operation: "write",
+                        source: errno.into(),
+                    });
                 }
             }
         }
@@ -153,28 +192,48 @@ impl Sink {
         let (given, keep) = match output {
             Output::Capture { limit_bytes } => (None, Keep::First(*limit_bytes)),
             Output::Stream(callback) => (None, Keep::Call(callback.clone())),
-            Output::File(path) => {
-                (Some(open_file(which.name(), path, write | OFlags::TRUNC)?), Keep::Nothing)
-            }
-            Output::Append(path) => {
-                (Some(open_file(which.name(), path, write | OFlags::APPEND)?), Keep::Nothing)
-            }
+            Output::File(path) => (
+                Some(open_file(which.name(), path, write | OFlags::TRUNC)?),
+                Keep::Nothing,
+            ),
+            Output::Append(path) => (
+                Some(open_file(which.name(), path, write | OFlags::APPEND)?),
+                Keep::Nothing,
+            ),
             Output::Inherit => (Some(which.inherited()), Keep::Nothing),
             Output::Null => (Some(Given::Null), Keep::Nothing),
         };
         let captured = Captured::default();
         match given {
-            Some(given) => Ok((given, Self { fd: None, keep, captured })),
+            Some(given) => Ok((
+                given,
+                Self {
+                    fd: None,
+                    keep,
+                    captured,
+                },
+            )),
             None => {
                 let (read, write) = pipe()?;
-                Ok((Given::Own(write), Self { fd: Some(read), keep, captured }))
+                Ok((
+                    Given::Own(write),
+                    Self {
+                        fd: Some(read),
+                        keep,
+                        captured,
+                    },
+                ))
             }
         }
     }
 
     /// Takes nothing.
     pub(super) fn closed() -> Self {
-        Self { fd: None, keep: Keep::Nothing, captured: Captured::default() }
+        Self {
+            fd: None,
+            keep: Keep::Nothing,
+            captured: Captured::default(),
+        }
     }
 
     /// Reads once; the descriptor must be readable, or the call waits. Closes at end of file.
@@ -185,7 +244,10 @@ impl Sink {
             Ok(count) => self.take(&scratch[..count]),
             Err(Errno::INTR) => {}
             Err(errno) => {
-                return Err(TaskError::System { operation: "read", source: errno.into() });
+                return Err(TaskError::System {
+                    operation: "read",
+                    source: errno.into(),
+                });
             }
         }
         Ok(())
@@ -198,11 +260,20 @@ impl Sink {
         let mut left = PIPE_BYTES_MAX;
         while let Some(fd) = &self.fd {
             let mut ready = [PollFd::new(fd, PollFlags::IN)];
-            match poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            match poll(
+                &mut ready,
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                }),
+            ) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => {
-                    return Err(TaskError::System { operation: "poll", source: errno.into() });
+                    return Err(TaskError::System {
+                        operation: "poll",
+                        source: errno.into(),
+                    });
                 }
             }
             let before = self.captured.total_bytes;
@@ -223,7 +294,9 @@ impl Sink {
         match &self.keep {
             Keep::First(limit) => {
                 let room = limit.saturating_sub(self.captured.bytes.len());
-                self.captured.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                self.captured
+                    .bytes
+                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
             Keep::Nothing => {}
             Keep::Call(callback) => callback(bytes),
@@ -241,7 +314,10 @@ pub(super) struct Wake(OwnedFd);
 impl Wake {
     pub(super) fn new() -> io::Result<Self> {
         use rustix::event::{EventfdFlags, eventfd};
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        Ok(Self(eventfd(
+            0,
+            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?))
     }
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {

@@ -67,8 +67,17 @@ pub(super) struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     pub(super) fn new(id: TaskId, level: TreeKill, group: Option<&'a Group>) -> Self {
-        let level = if group.is_some() { TreeKill::Cgroup } else { level };
-        Self { id, level, group, leaders: Vec::new() }
+        let level = if group.is_some() {
+            TreeKill::Cgroup
+        } else {
+            level
+        };
+        Self {
+            id,
+            level,
+            group,
+            leaders: Vec::new(),
+        }
     }
 
     pub(super) fn level(&self) -> TreeKill {
@@ -140,7 +149,9 @@ impl<'a> Tree<'a> {
 impl Drop for Tree<'_> {
     fn drop(&mut self) {
         if self.level == TreeKill::Subreaper {
-            self.leaders.iter().for_each(|&leader| descendants::release(leader));
+            self.leaders
+                .iter()
+                .for_each(|&leader| descendants::release(leader));
         }
     }
 }

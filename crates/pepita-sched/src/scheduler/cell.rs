@@ -22,8 +22,16 @@ struct State<T> {
 
 impl<T> OneShot<T> {
     pub(crate) fn new() -> Self {
-        let state = State { value: None, is_set: false, waiting: 0, waker: None };
-        Self { state: Mutex::new(state), arrived: Condvar::new() }
+        let state = State {
+            value: None,
+            is_set: false,
+            waiting: 0,
+            waker: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
@@ -59,7 +67,10 @@ impl<T> OneShot<T> {
         while !state.is_set {
             state.waiting += 1;
             state = match deadline {
-                None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self
+                    .arrived
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {

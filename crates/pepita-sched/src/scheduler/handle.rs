@@ -45,7 +45,8 @@ impl<T> JoinHandle<T> {
         }
         let cell = self.job.cell();
         cell.wait(None);
-        cell.take().unwrap_or_else(|| unreachable!("only this handle takes the result"))
+        cell.take()
+            .unwrap_or_else(|| unreachable!("only this handle takes the result"))
     }
 
     /// Whether the result is there.
@@ -65,7 +66,9 @@ impl<T> Future for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("is_finished", &self.is_finished()).finish()
+        f.debug_struct("JoinHandle")
+            .field("is_finished", &self.is_finished())
+            .finish()
     }
 }
 
@@ -84,7 +87,10 @@ pub(super) struct ClosureJob<F, T> {
 
 impl<F, T> ClosureJob<F, T> {
     pub(super) fn new(closure: F) -> Self {
-        Self { closure: Mutex::new(Some(closure)), result: OneShot::new() }
+        Self {
+            closure: Mutex::new(Some(closure)),
+            result: OneShot::new(),
+        }
     }
 }
 
@@ -98,11 +104,17 @@ where
     }
 
     fn run_here(&self) {
-        let closure = self.closure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let closure = self
+            .closure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(closure) = closure {
             // The closure is gone after a panic, so nobody sees what it left half done here.
             let result = catch_unwind(AssertUnwindSafe(closure));
-            self.result.set(result.map_err(|panic| JoinError { message: panic_message(&*panic) }));
+            self.result.set(result.map_err(|panic| JoinError {
+                message: panic_message(&*panic),
+            }));
         }
     }
 }

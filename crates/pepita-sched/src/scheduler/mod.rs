@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 pub(crate) use cell::OneShot;
 pub use deque::{Stealer, WorkerDeque};
+pub(crate) use handle::panic_message;
 pub use handle::{JoinError, JoinHandle};
 pub(crate) use workers::{Runnable, Workers, current_worker};
 
@@ -54,7 +55,10 @@ impl Scheduler {
     pub fn with_workers(workers: usize) -> Self {
         assert!(workers > 0, "a scheduler needs at least one worker");
         let workers = Workers::start(workers, "pepita").expect("the system starts a thread");
-        Self { workers, engine: OnceLock::new() }
+        Self {
+            workers,
+            engine: OnceLock::new(),
+        }
     }
 
     /// Runs `job` on a worker, at [`Priority::Normal`]. Dropping the handle lets it run on.
@@ -85,7 +89,9 @@ impl Scheduler {
     pub fn submit(&self, task: Task) -> TaskHandle {
         let engine = self.engine.get_or_init(|| {
             let executor = CpuExecutor::builder().slots(self.num_workers()).build();
-            executor.map(|cpu| Engine::single(cpu, self.workers.clone())).map_err(Arc::new)
+            executor
+                .map(|cpu| Engine::single(cpu, self.workers.clone()))
+                .map_err(Arc::new)
         });
         match engine {
             Ok(engine) => engine.submit_unbounded(task),

@@ -94,7 +94,10 @@ impl Sleep {
             return;
         }
         while *wakes == 0 {
-            wakes = self.woken.wait(wakes).unwrap_or_else(PoisonError::into_inner);
+            wakes = self
+                .woken
+                .wait(wakes)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         *wakes -= 1;
     }

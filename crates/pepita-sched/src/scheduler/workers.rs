@@ -65,9 +65,16 @@ impl Workers {
             sleep: Sleep::default(),
             stopping: AtomicBool::new(false),
         });
-        let workers = Self { shared: shared.clone(), threads: Mutex::default() };
+        let workers = Self {
+            shared: shared.clone(),
+            threads: Mutex::default(),
+        };
         for (index, deque) in deques.into_iter().enumerate() {
-            let local = Local { index, deque, shared: shared.clone() };
+            let local = Local {
+                index,
+                deque,
+                shared: shared.clone(),
+            };
             let thread = thread::Builder::new()
                 .name(format!("{name}-{index}"))
                 .spawn(move || work(local))?;
@@ -110,8 +117,17 @@ impl Workers {
 
     /// For each worker, the jobs in its own queue and the one it runs.
     pub(crate) fn loads(&self) -> Vec<usize> {
-        let busy = self.shared.busy.iter().map(|busy| usize::from(busy.load(Ordering::Relaxed)));
-        self.shared.stealers.iter().zip(busy).map(|(own, busy)| own.len() + busy).collect()
+        let busy = self
+            .shared
+            .busy
+            .iter()
+            .map(|busy| usize::from(busy.load(Ordering::Relaxed)));
+        self.shared
+            .stealers
+            .iter()
+            .zip(busy)
+            .map(|(own, busy)| own.len() + busy)
+            .collect()
     }
 
     /// Has the workers end when every queue is empty, and waits for that; a worker that calls
@@ -167,7 +183,9 @@ fn next_job(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
             }
             thread::yield_now();
         }
-        shared.sleep.sleep(|| shared.has_jobs() || shared.stopping.load(Ordering::SeqCst));
+        shared
+            .sleep
+            .sleep(|| shared.has_jobs() || shared.stopping.load(Ordering::SeqCst));
     }
 }
 
@@ -188,7 +206,11 @@ fn take(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
 
 fn queued(shared: &Shared, priority: Priority) -> Option<Job> {
     let queue = &shared.queues[priority as usize];
-    if queue.is_empty() { None } else { until_settled(|| queue.steal()) }
+    if queue.is_empty() {
+        None
+    } else {
+        until_settled(|| queue.steal())
+    }
 }
 
 /// From the worker's own queue, then from the shared one.
@@ -204,7 +226,6 @@ fn steal(shared: &Shared, index: usize) -> Option<Job> {
 
 impl Shared {
     fn has_jobs(&self) -> bool {
-        !self.queues.iter().all(Injector::is_empty)
-            || !self.stealers.iter().all(Stealer::is_empty)
+        !self.queues.iter().all(Injector::is_empty) || !self.stealers.iter().all(Stealer::is_empty)
     }
 }

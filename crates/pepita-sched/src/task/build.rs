@@ -75,7 +75,8 @@ impl TaskBuilder {
 
     /// Runs programs joined by pipes; see [`Task::pipeline`].
     pub fn pipeline(mut self, stages: impl IntoIterator<Item = Program>) -> Self {
-        self.work.push(RawWork::Pipeline(stages.into_iter().collect()));
+        self.work
+            .push(RawWork::Pipeline(stages.into_iter().collect()));
         self
     }
 
@@ -89,13 +90,15 @@ impl TaskBuilder {
         F: Fn(&TaskContext) -> R + Send + Sync + 'static,
         R: FunctionOutput,
     {
-        self.work.push(RawWork::Other(Work::Function(TaskFunction::new(function))));
+        self.work
+            .push(RawWork::Other(Work::Function(TaskFunction::new(function))));
         self
     }
 
     /// Carries what an executor of another crate understands.
     pub fn payload(mut self, payload: impl Payload) -> Self {
-        self.work.push(RawWork::Other(Work::Payload(Arc::new(payload))));
+        self.work
+            .push(RawWork::Other(Work::Payload(Arc::new(payload))));
         self
     }
 
@@ -208,7 +211,9 @@ impl TaskBuilder {
     /// [`TaskBuildError`] names the first setting that cannot hold.
     pub fn build(mut self) -> Result<Task, TaskBuildError> {
         if self.settings.timeout == Some(Duration::ZERO) {
-            return Err(TaskBuildError::ZeroDuration { what: "the timeout" });
+            return Err(TaskBuildError::ZeroDuration {
+                what: "the timeout",
+            });
         }
         let work = match (self.work.pop(), self.work.is_empty()) {
             (None, _) => return Err(TaskBuildError::NothingToRun),
@@ -229,7 +234,11 @@ impl TaskBuilder {
                 self.programs(stages)?
             }
         };
-        Ok(Task { id: TaskId::new(), work, settings: self.settings })
+        Ok(Task {
+            id: TaskId::new(),
+            work,
+            settings: self.settings,
+        })
     }
 
     fn programs(&mut self, mut stages: Vec<Program>) -> Result<Work, TaskBuildError> {
@@ -241,7 +250,12 @@ impl TaskBuilder {
                 return Err(TaskBuildError::ZeroLimit { limit });
             }
         }
-        if let Some(&cpu) = self.affinity.as_slice().last().filter(|&&cpu| cpu > CPU_MAX) {
+        if let Some(&cpu) = self
+            .affinity
+            .as_slice()
+            .last()
+            .filter(|&&cpu| cpu > CPU_MAX)
+        {
             return Err(TaskBuildError::Cpu { cpu, max: CPU_MAX });
         }
         for stage in &mut stages {
@@ -311,7 +325,10 @@ fn check_program(program: &Program) -> Result<(), TaskBuildError> {
 
 fn check_no_nul(what: &'static str, value: &OsStr) -> Result<(), TaskBuildError> {
     if value.as_bytes().contains(&0) {
-        return Err(TaskBuildError::NulByte { what, value: value.to_owned() });
+        return Err(TaskBuildError::NulByte {
+            what,
+            value: value.to_owned(),
+        });
     }
     Ok(())
 }
@@ -340,15 +357,30 @@ mod tests {
         check(one().env("A", "1\0"), "NUL");
         check(one().working_dir("a\0"), "working directory");
         check(one().timeout(Duration::ZERO), "the timeout is zero");
-        check(one().limits(Limits { open_files: Some(0), ..Limits::default() }), "`open_files` is 0");
-        check(one().affinity(CpuAffinity::cpus([0, 9000])), "CPU 9000 is beyond the 8191");
-        check(Task::pipeline([Program::new("cat")]).arg("x"), "give each stage its own");
+        check(
+            one().limits(Limits {
+                open_files: Some(0),
+                ..Limits::default()
+            }),
+            "`open_files` is 0",
+        );
+        check(
+            one().affinity(CpuAffinity::cpus([0, 9000])),
+            "CPU 9000 is beyond the 8191",
+        );
+        check(
+            Task::pipeline([Program::new("cat")]).arg("x"),
+            "give each stage its own",
+        );
     }
 
     #[test]
     fn a_setting_of_programs_on_a_function_is_refused_not_lost() {
         let function = || Task::function(|_| ());
-        check(function().arg("x"), "`args` is for programs, and this task is a function");
+        check(
+            function().arg("x"),
+            "`args` is for programs, and this task is a function",
+        );
         check(function().env_clear(), "`env`");
         check(function().working_dir("/"), "`working_dir`");
         check(function().stdin("x"), "`stdin`");
@@ -356,7 +388,13 @@ mod tests {
         check(function().stderr(Output::Null), "`stderr`");
         check(function().grace(GRACE), "`grace`");
         check(function().affinity(CpuAffinity::cpus([0])), "`affinity`");
-        check(function().limits(Limits { cpu_time_s: Some(1), ..Limits::default() }), "`limits`");
+        check(
+            function().limits(Limits {
+                cpu_time_s: Some(1),
+                ..Limits::default()
+            }),
+            "`limits`",
+        );
     }
 
     #[test]
@@ -369,8 +407,18 @@ mod tests {
         .working_dir("/task")
         .build()
         .unwrap();
-        let Work::Programs(programs) = task.work() else { panic!("{task:?}") };
-        let last = |stage: usize| programs.stages[stage].env.last().unwrap().1.clone().unwrap();
+        let Work::Programs(programs) = task.work() else {
+            panic!("{task:?}")
+        };
+        let last = |stage: usize| {
+            programs.stages[stage]
+                .env
+                .last()
+                .unwrap()
+                .1
+                .clone()
+                .unwrap()
+        };
         assert_eq!((last(0), last(1)), ("stage".into(), "task".into()));
         let dir = |stage: usize| programs.stages[stage].working_dir.clone().unwrap();
         assert_eq!((dir(0), dir(1)), ("/stage".into(), "/task".into()));

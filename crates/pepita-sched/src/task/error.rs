@@ -14,7 +14,9 @@ pub enum TaskBuildError {
     #[error("the task has nothing to run: give it a binary, a pipeline or a function")]
     NothingToRun,
     /// More than one thing to run.
-    #[error("the task has two things to run: a binary, a pipeline, a function or a payload, not several")]
+    #[error(
+        "the task has two things to run: a binary, a pipeline, a function or a payload, not several"
+    )]
     TwoThingsToRun,
     /// A program's name is empty.
     #[error("the name of a program is empty")]
@@ -84,6 +86,10 @@ pub enum TaskError {
     /// The pool was shut down before the task began.
     #[error("the pool was shut down before the task began")]
     ShutDown,
+    /// The outcome went to the callback of
+    /// [`Pool::submit_then`](crate::pool::Pool::submit_then), and the handle was asked as well.
+    #[error("the outcome went to the callback that the task was submitted with")]
+    Delivered,
     /// The kernel refused a call while the task ran.
     #[error("{operation} failed while the task ran")]
     System {
@@ -110,13 +116,17 @@ pub enum SpawnError {
         path_variable: Option<OsString>,
     },
     /// The file is there, without permission to execute it.
-    #[error("{program:?} may not be executed: no execute bit, a directory, or a file system mounted noexec")]
+    #[error(
+        "{program:?} may not be executed: no execute bit, a directory, or a file system mounted noexec"
+    )]
     NotExecutable {
         /// The file.
         program: PathBuf,
     },
     /// The interpreter that the file names does not exist.
-    #[error("{program:?} names an interpreter that does not exist (its `#!` line, or the loader of its ELF header)")]
+    #[error(
+        "{program:?} names an interpreter that does not exist (its `#!` line, or the loader of its ELF header)"
+    )]
     NoInterpreter {
         /// The file.
         program: PathBuf,
@@ -136,7 +146,9 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// Arguments and environment are larger than the kernel takes (E2BIG).
-    #[error("the arguments and the environment of {program:?} take {bytes} bytes, more than the kernel allows (a quarter of the stack limit in all, 128 KiB for one string)")]
+    #[error(
+        "the arguments and the environment of {program:?} take {bytes} bytes, more than the kernel allows (a quarter of the stack limit in all, 128 KiB for one string)"
+    )]
     TooLong {
         /// The program.
         program: PathBuf,
@@ -163,6 +175,25 @@ pub enum SpawnError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+impl SpawnError {
+    /// Whether the host was short of something (memory, processes, descriptors) that it may have
+    /// again later.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        use rustix::io::Errno;
+        let source = match self {
+            Self::WorkingDir { source, .. }
+            | Self::Stream { source, .. }
+            | Self::System { source, .. } => source.raw_os_error(),
+            _ => None,
+        };
+        let shortages = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+        shortages
+            .iter()
+            .any(|errno| source == Some(errno.raw_os_error()))
+    }
 }
 
 fn searched(path_variable: Option<&OsString>) -> String {

@@ -7,7 +7,9 @@ use crate::executor::TaskContext;
 
 /// A function that a task runs; made by [`Task::function`](super::Task::function).
 #[derive(Clone)]
-pub struct TaskFunction(Arc<dyn Fn(&TaskContext) -> Result<Vec<u8>, String> + Send + Sync>);
+pub struct TaskFunction(Arc<Function>);
+
+type Function = dyn Fn(&TaskContext) -> Result<Vec<u8>, String> + Send + Sync;
 
 impl TaskFunction {
     pub(super) fn new<F, R>(function: F) -> Self

@@ -46,7 +46,9 @@ impl TaskId {
         // The clock may stand still or step back: the stamp then counts on from the last one.
         let floor = now_ms << SEQUENCE_BITS;
         let last = LAST
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(floor.max(last + 1)))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+                Some(floor.max(last + 1))
+            })
             .unwrap_or_else(|last| last);
         let stamp = floor.max(last + 1);
         Self(u128::from(stamp) << PROCESS_BITS | process_bits())
@@ -106,14 +108,19 @@ impl FromStr for TaskId {
     type Err = ParseTaskIdError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = || ParseTaskIdError { text: text.to_owned() };
+        let refuse = || ParseTaskIdError {
+            text: text.to_owned(),
+        };
         if text.len() != TEXT_LEN {
             return Err(refuse());
         }
         let mut value: u128 = 0;
         for byte in text.bytes() {
             let upper = byte.to_ascii_uppercase();
-            let digit = ALPHABET.iter().position(|&c| c == upper).ok_or_else(refuse)?;
+            let digit = ALPHABET
+                .iter()
+                .position(|&c| c == upper)
+                .ok_or_else(refuse)?;
             if value >> (128 - 5) != 0 {
                 return Err(refuse());
             }
@@ -134,7 +141,10 @@ mod tests {
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(per_thread)).collect();
         let lists: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
         assert!(lists.iter().all(|ids| ids.is_sorted_by(|a, b| a < b)));
-        assert_eq!(lists.concat().into_iter().collect::<HashSet<_>>().len(), 40_000);
+        assert_eq!(
+            lists.concat().into_iter().collect::<HashSet<_>>().len(),
+            40_000
+        );
     }
 
     #[test]
@@ -149,15 +159,26 @@ mod tests {
 
     #[test]
     fn what_is_not_an_id_is_refused() {
-        for text in ["", "01ARZ3NDEKTSV4RRFFQ69G5FA", "01ARZ3NDEKTSV4RRFFQ69G5FAI", "80000000000000000000000000"] {
+        for text in [
+            "",
+            "01ARZ3NDEKTSV4RRFFQ69G5FA",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAI",
+            "80000000000000000000000000",
+        ] {
             assert!(text.parse::<TaskId>().is_err(), "{text}");
         }
-        assert_eq!("7ZZZZZZZZZZZZZZZZZZZZZZZZZ".parse(), Ok(TaskId::from_u128(u128::MAX)));
+        assert_eq!(
+            "7ZZZZZZZZZZZZZZZZZZZZZZZZZ".parse(),
+            Ok(TaskId::from_u128(u128::MAX))
+        );
     }
 
     #[test]
     fn the_time_of_an_id_is_the_time_it_was_made() {
-        let before = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let before = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis();
         let id = TaskId::new();
         // Ids made faster than 65,536 a millisecond run ahead of the clock.
         assert!(u128::from(id.unix_ms()) >= before);

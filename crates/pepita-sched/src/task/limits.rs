@@ -13,7 +13,10 @@
 /// let limits = Limits { cpu_time_s: Some(60), open_files: Some(256), ..Limits::default() };
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "plain data, built with `..Limits::default()`")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "plain data, built with `..Limits::default()`"
+)]
 pub struct Limits {
     /// Bytes of address space of a process (`RLIMIT_AS`): beyond it, allocations fail.
     pub address_space_bytes: Option<u64>,

@@ -118,13 +118,11 @@ struct Settings {
 
 impl Task {
     /// Starts a task of which nothing is said yet.
-    #[must_use]
     pub fn builder() -> TaskBuilder {
         TaskBuilder::new()
     }
 
     /// Starts a task that runs one program; see [`Program::new`] for how it is found.
-    #[must_use]
     pub fn binary(path: impl Into<PathBuf>) -> TaskBuilder {
         Self::builder().binary(path)
     }
@@ -144,13 +142,11 @@ impl Task {
     ///     .build()?;
     /// # Ok::<(), pepita_sched::task::TaskBuildError>(())
     /// ```
-    #[must_use]
     pub fn pipeline(stages: impl IntoIterator<Item = Program>) -> TaskBuilder {
         Self::builder().pipeline(stages)
     }
 
     /// Starts a task that runs a function on a worker thread; see [`TaskBuilder::function`].
-    #[must_use]
     pub fn function<F, R>(function: F) -> TaskBuilder
     where
         F: Fn(&crate::executor::TaskContext) -> R + Send + Sync + 'static,
@@ -160,7 +156,6 @@ impl Task {
     }
 
     /// Starts a task that carries what an executor of another crate understands.
-    #[must_use]
     pub fn payload(payload: impl Payload) -> TaskBuilder {
         Self::builder().payload(payload)
     }
@@ -222,7 +217,10 @@ impl Task {
     /// The same work as a new task, with an id of its own.
     #[must_use]
     pub fn again(&self) -> Self {
-        Self { id: TaskId::new(), ..self.clone() }
+        Self {
+            id: TaskId::new(),
+            ..self.clone()
+        }
     }
 }
 

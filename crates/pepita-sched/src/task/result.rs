@@ -1,6 +1,6 @@
 //! [`ExecutionResult`]: what came of a task, whichever executor ran it.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::TaskId;
@@ -38,7 +38,7 @@ pub struct ExecutionResult {
     /// The backend that ran it.
     pub backend: Backend,
     /// The name of the executor that ran it.
-    pub executor: Cow<'static, str>,
+    pub executor: Arc<str>,
     /// The worker of that executor, counted from 0.
     pub worker: usize,
 }
@@ -61,7 +61,7 @@ impl ExecutionResult {
             attempts: 1,
             failed_attempts: Vec::new(),
             backend,
-            executor: Cow::Borrowed(""),
+            executor: Arc::default(),
             worker: 0,
         }
     }
@@ -164,7 +164,10 @@ impl Captured {
 
 impl From<Vec<u8>> for Captured {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { total_bytes: bytes.len() as u64, bytes }
+        Self {
+            total_bytes: bytes.len() as u64,
+            bytes,
+        }
     }
 }
 

@@ -64,16 +64,19 @@ impl Output {
 impl Default for Output {
     /// Captures up to [`CAPTURE_LIMIT_BYTES`].
     fn default() -> Self {
-        Self::Capture { limit_bytes: CAPTURE_LIMIT_BYTES }
+        Self::Capture {
+            limit_bytes: CAPTURE_LIMIT_BYTES,
+        }
     }
 }
 
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Capture { limit_bytes } => {
-                f.debug_struct("Capture").field("limit_bytes", limit_bytes).finish()
-            }
+            Self::Capture { limit_bytes } => f
+                .debug_struct("Capture")
+                .field("limit_bytes", limit_bytes)
+                .finish(),
             Self::Stream(_) => f.write_str("Stream(..)"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Append(path) => f.debug_tuple("Append").field(path).finish(),

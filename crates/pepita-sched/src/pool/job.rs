@@ -1,0 +1,392 @@
+//! One task on its way through an engine, and the handle to it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::engine::Shared;
+use crate::executor::CancelToken;
+use crate::fault::{Backoff, Failure, random_seed};
+use crate::scheduler::{OneShot, Runnable, current_worker};
+use crate::task::{ExecutionResult, Exit, FailedAttempt, Stop, Task, TaskError, TaskId, TaskState};
+
+type Outcome = Result<ExecutionResult, TaskError>;
+
+/// Who is told of an outcome instead of the handle.
+pub(super) type Done = Box<dyn FnOnce(Outcome) + Send>;
+
+/// A task, its state and its outcome, in one allocation.
+///
+/// # States
+/// `QUEUED → RUNNING → DONE`, or `RUNNING → WAITING → QUEUED` between attempts. Whoever moves it
+/// out of `QUEUED` or `WAITING` owns it: a worker that begins an attempt, a waiter that runs it
+/// itself, the timer, or a cancellation. So an outcome is set once.
+pub(super) struct TaskJob {
+    task: Task,
+    /// Where it runs; `None` if it was refused.
+    home: Option<(Arc<Shared>, usize)>,
+    state: AtomicU8,
+    cancel: CancelToken,
+    progress: Mutex<Progress>,
+    outcome: OneShot<Outcome>,
+}
+
+const QUEUED: u8 = 0;
+const RUNNING: u8 = 1;
+const WAITING: u8 = 2;
+const DONE: u8 = 3;
+
+/// What is known after the attempts so far.
+#[derive(Default)]
+struct Progress {
+    attempts: u32,
+    began: Option<Instant>,
+    backoff: Option<Backoff>,
+    failed: Vec<FailedAttempt>,
+    /// The result of the last attempt, if it had one, while the next one is awaited.
+    last: Option<ExecutionResult>,
+    done: Option<Done>,
+}
+
+impl TaskJob {
+    pub(super) fn new(task: Task, home: Option<(Arc<Shared>, usize)>, done: Option<Done>) -> Self {
+        Self {
+            task,
+            home,
+            state: AtomicU8::new(QUEUED),
+            cancel: CancelToken::new(),
+            progress: Mutex::new(Progress {
+                done,
+                ..Progress::default()
+            }),
+            outcome: OneShot::new(),
+        }
+    }
+
+    pub(super) fn task(&self) -> &Task {
+        &self.task
+    }
+
+    pub(super) fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claim(&self, from: u8, to: u8) -> bool {
+        self.state
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// Ends it as soon as may be: at once if nobody runs it.
+    pub(super) fn cancel(&self) {
+        self.cancel.cancel();
+        if self.claim(QUEUED, DONE) {
+            self.leave_queue();
+            self.finish(Err(TaskError::Cancelled));
+        } else if self.claim(WAITING, DONE) {
+            self.finish(Err(TaskError::Cancelled));
+        }
+    }
+
+    /// The time of its next attempt has come.
+    pub(super) fn requeue(self: Arc<Self>) {
+        if self.claim(WAITING, QUEUED)
+            && let Some((shared, lane)) = &self.home
+        {
+            shared.queue_again(*lane, self.clone());
+        }
+    }
+
+    fn leave_queue(&self) {
+        if let Some((shared, _)) = &self.home
+            && self.progress().attempts == 0
+        {
+            shared.left_queue();
+        }
+    }
+
+    /// Runs one attempt, unless somebody else has begun to.
+    fn run_on(self: &Arc<Self>, worker: usize) {
+        if !self.claim(QUEUED, RUNNING) {
+            return;
+        }
+        self.leave_queue();
+        let Some((shared, lane)) = &self.home else {
+            return;
+        };
+        if shared.is_aborting() {
+            self.state.store(DONE, Ordering::SeqCst);
+            return self.finish(Err(TaskError::ShutDown));
+        }
+        let attempt = {
+            let mut progress = self.progress();
+            progress.attempts += 1;
+            progress.began.get_or_insert_with(Instant::now);
+            progress.attempts
+        };
+        let begin = Instant::now();
+        let outcome = shared.attempt(*lane, worker, self, attempt);
+        match self.next_attempt(shared, &outcome, begin.elapsed()) {
+            None => {
+                self.state.store(DONE, Ordering::SeqCst);
+                self.finish(outcome);
+            }
+            Some((delay, error)) => {
+                self.progress().last = outcome.ok();
+                self.state.store(WAITING, Ordering::SeqCst);
+                if self.cancel.is_cancelled() {
+                    return self.cancel();
+                }
+                shared.retry_in(delay, self.clone(), attempt, &error);
+            }
+        }
+    }
+
+    /// When another attempt follows, and what went wrong with this one.
+    fn next_attempt(
+        &self,
+        shared: &Shared,
+        outcome: &Outcome,
+        wall: Duration,
+    ) -> Option<(Duration, String)> {
+        let (failure, error) = failure(outcome)?;
+        let policy = shared.retry_policy(&self.task);
+        let mut progress = self.progress();
+        let elapsed = progress
+            .began
+            .map_or(Duration::ZERO, |began| began.elapsed());
+        let backoff = progress
+            .backoff
+            .get_or_insert_with(|| policy.backoff(random_seed()));
+        let delay = backoff.next_delay(&failure, elapsed)?;
+        if !shared.pays_for_retry() {
+            return None;
+        }
+        progress.failed.push(FailedAttempt {
+            error: error.clone(),
+            wall,
+            delay,
+        });
+        Some((delay, error))
+    }
+
+    /// Sets the outcome. The caller has moved the state to `DONE`.
+    fn finish(&self, outcome: Outcome) {
+        let (failed, last, done) = {
+            let mut progress = self.progress();
+            let failed = std::mem::take(&mut progress.failed);
+            (failed, progress.last.take(), progress.done.take())
+        };
+        let mut outcome = match (outcome, last) {
+            // Cancelled between two attempts: the last one's result says what came of it.
+            (Err(TaskError::Cancelled), Some(mut last)) => {
+                last.stopped = Some(Stop::Cancelled);
+                Ok(last)
+            }
+            (outcome, _) => outcome,
+        };
+        if let Ok(result) = &mut outcome {
+            result.failed_attempts = failed;
+        }
+        let home = self.home.as_ref().map(|(shared, _)| shared);
+        if let Some(shared) = home {
+            shared.finished(self.task.id(), &outcome);
+        }
+        match done {
+            Some(done) => {
+                let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| done(outcome)));
+                if told.is_err() {
+                    tracing::error!(task = %self.task.id(), "the callback of a task panicked");
+                }
+                self.outcome.set(Err(TaskError::Delivered));
+            }
+            None => self.outcome.set(outcome),
+        }
+        if let Some(shared) = home {
+            shared.retire();
+        }
+    }
+}
+
+impl Runnable for TaskJob {
+    fn run(self: Arc<Self>, worker: usize) {
+        self.run_on(worker);
+    }
+}
+
+/// How an attempt failed, for the retry policy and in words; `None` if it did not, or if trying
+/// again makes no sense.
+fn failure(outcome: &Outcome) -> Option<(Failure, String)> {
+    match outcome {
+        Ok(result) => {
+            let failure = match (result.stopped, result.exit) {
+                (Some(Stop::Cancelled), _) | (None, Exit::Code(0)) => return None,
+                (Some(Stop::Timeout), _) => Failure::Timeout,
+                (Some(Stop::MemoryLimit), _) => Failure::MemoryLimit,
+                (None, Exit::Code(code)) => Failure::Exit(code),
+                (None, Exit::Signal(signal)) => Failure::Signal(signal),
+            };
+            let words = match result.stopped {
+                Some(stop) => stop.to_string(),
+                None => result.exit.to_string(),
+            };
+            Some((failure, words))
+        }
+        Err(error) => {
+            let failure = match error {
+                TaskError::Spawn(error) if error.is_shortage() => Failure::Other,
+                TaskError::Spawn(_) => Failure::Start,
+                TaskError::Panicked { .. } => Failure::Panic,
+                TaskError::System { .. } | TaskError::Executor(_) => Failure::Other,
+                _ => return None,
+            };
+            Some((failure, error.to_string()))
+        }
+    }
+}
+
+/// The outcome of a task that was submitted.
+///
+/// It is a `Future`, for any async runtime, and has [`wait`](Self::wait), for none. Dropping it
+/// lets the task run on.
+#[must_use = "an outcome that nobody takes is lost; drop the handle to let the task run on"]
+pub struct TaskHandle {
+    job: Arc<TaskJob>,
+}
+
+impl TaskHandle {
+    pub(super) fn new(job: Arc<TaskJob>) -> Self {
+        Self { job }
+    }
+
+    /// The handle of a task that is not run, for `error`.
+    pub(crate) fn refused(task: Task, error: TaskError) -> Self {
+        let job = TaskJob::new(task, None, None);
+        job.state.store(DONE, Ordering::SeqCst);
+        job.finish(Err(error));
+        Self::new(Arc::new(job))
+    }
+
+    /// Which task it is.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.job.task.id()
+    }
+
+    /// The task itself.
+    #[must_use]
+    pub fn task(&self) -> &Task {
+        &self.job.task
+    }
+
+    /// Where the task is on its way.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        match self.job.state.load(Ordering::SeqCst) {
+            QUEUED => TaskState::Queued,
+            RUNNING => TaskState::Running,
+            WAITING => TaskState::Waiting,
+            _ => TaskState::Done,
+        }
+    }
+
+    /// Ends the task: at once if it does not run; else as its timeout would (SIGTERM, the grace,
+    /// SIGKILL), and the handle resolves when its processes are gone.
+    pub fn cancel(&self) {
+        self.job.cancel();
+    }
+
+    /// Something that cancels the task and can be kept after the handle was waited for.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        Canceller {
+            job: self.job.clone(),
+        }
+    }
+
+    /// Waits for the outcome.
+    ///
+    /// On a worker thread, a task that no worker has begun is run here and now, so that waiting
+    /// for it cannot bring the pool to a stand.
+    ///
+    /// # Errors
+    /// [`TaskError`] says why the task did not run to an end.
+    pub fn wait(self) -> Result<ExecutionResult, TaskError> {
+        if let Some(worker) = current_worker() {
+            self.job.run_on(worker);
+        }
+        self.job.outcome.wait(None);
+        self.job
+            .outcome
+            .take()
+            .unwrap_or_else(|| unreachable!("only this handle takes the outcome"))
+    }
+
+    /// Waits for the outcome for `timeout` at the most; gives the handle back if there is none.
+    ///
+    /// # Errors
+    /// The handle itself, when the time is over.
+    pub fn wait_timeout(
+        self,
+        timeout: Duration,
+    ) -> Result<Result<ExecutionResult, TaskError>, Self> {
+        let deadline = Instant::now().checked_add(timeout);
+        if self.job.outcome.wait(deadline) {
+            Ok(self.wait())
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Whether the outcome is there.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.job.outcome.is_set()
+    }
+}
+
+impl Future for TaskHandle {
+    type Output = Result<ExecutionResult, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.job.outcome.poll(context)
+    }
+}
+
+impl fmt::Debug for TaskHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskHandle")
+            .field("id", &self.id())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Cancels a task; made by [`TaskHandle::canceller`].
+#[derive(Clone)]
+pub struct Canceller {
+    job: Arc<TaskJob>,
+}
+
+impl Canceller {
+    /// As [`TaskHandle::cancel`].
+    pub fn cancel(&self) {
+        self.job.cancel();
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller")
+            .field("id", &self.job.task.id())
+            .finish_non_exhaustive()
+    }
+}
