@@ -13,7 +13,12 @@ use crate::units::{parse_duration, parse_size};
 
 /// Runs batches of tasks on one machine, and says what the machine can do.
 #[derive(Debug, Parser)]
-#[command(name = "pepita", version, about, max_term_width = 100, after_help = "\
+#[command(
+    name = "pepita",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   pepita run tasks.toml                    run the tasks of a file, in the order they depend on
   pepita run -j4 -- gzip -9 {} ::: *.log   run one command per argument, four at a time
@@ -21,7 +26,8 @@ Examples:
   pepita selftest                          try the parts of this program on this host
 
 `pepita help run` explains the most useful one. Exit codes: 0 all well, 1 something failed,
-2 bad usage or bad input (nothing has run), 130 after ^C.")]
+2 bad usage or bad input (nothing has run), 130 after ^C."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -205,7 +211,8 @@ impl OverArgs {
 
 /// A level, or parts with levels: `warn`, `warn,pepita_sched=debug`.
 fn parse_log(text: &str) -> Result<Targets, String> {
-    let refuse = || "expected off, error, warn, info, debug or trace; or as `warn,pepita_sched=debug`";
+    let refuse =
+        || "expected off, error, warn, info, debug or trace; or as `warn,pepita_sched=debug`";
     // `Targets` takes a word alone that is no level for the name of a part.
     let is_level = |word: &str| word.contains('=') || word.parse::<LevelFilter>().is_ok();
     match text.split(',').all(is_level) {
@@ -260,9 +267,18 @@ mod tests {
         check(&["run", "x.toml"], Ok(()));
         check(&["run", "-j2", "--", "echo", ":::", "a"], Ok(()));
         check(&["run", "-j0", "x.toml"], Err("from 1 to 4096"));
-        check(&["run", "--timeout", "5", "--", "x"], Err("the unit is missing"));
-        check(&["run", "--timeout", "0s", "--", "x"], Err("more than zero"));
-        check(&["run", "--memory", "1G", "--", "x"], Err("powers of 1000 or of 1024"));
+        check(
+            &["run", "--timeout", "5", "--", "x"],
+            Err("the unit is missing"),
+        );
+        check(
+            &["run", "--timeout", "0s", "--", "x"],
+            Err("more than zero"),
+        );
+        check(
+            &["run", "--memory", "1G", "--", "x"],
+            Err("powers of 1000 or of 1024"),
+        );
         check(&["run", "--resume", "--", "x"], Err("--joblog"));
         check(&["run", "-k", "-u", "--", "x"], Err("cannot be used with"));
         check(&["run", "--halt", "later", "--", "x"], Err("never"));

@@ -38,10 +38,14 @@ fn main() -> ExitCode {
 fn install_subscriber(global: &Global) {
     let registry = tracing_subscriber::registry().with(global.log.clone());
     if global.json {
-        let layer = tracing_subscriber::fmt::layer().json().with_writer(io::stderr);
+        let layer = tracing_subscriber::fmt::layer()
+            .json()
+            .with_writer(io::stderr);
         registry.with(layer).init();
     } else {
-        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(io::stderr);
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(io::stderr);
         registry.with(layer).init();
     }
 }

@@ -43,16 +43,33 @@ mod tests {
 
     #[test]
     fn a_quoted_word_is_read_back_by_a_shell_unchanged() {
-        for word in ["plain", "", "two words", "it's", "$HOME `x` \"y\" \\", "*?[a]", "a\nb", "~"] {
-            let script = format!("printf %s {}", quote(OsStr::new(word)).into_string().unwrap());
-            let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output();
+        for word in [
+            "plain",
+            "",
+            "two words",
+            "it's",
+            "$HOME `x` \"y\" \\",
+            "*?[a]",
+            "a\nb",
+            "~",
+        ] {
+            let script = format!(
+                "printf %s {}",
+                quote(OsStr::new(word)).into_string().unwrap()
+            );
+            let output = std::process::Command::new("/bin/sh")
+                .args(["-c", &script])
+                .output();
             assert_eq!(output.unwrap().stdout, word.as_bytes(), "{script}");
         }
     }
 
     #[test]
     fn only_words_that_need_it_are_quoted() {
-        assert_eq!(join(["gzip", "-9", "a b", "c/d.txt"]), "gzip -9 'a b' c/d.txt");
+        assert_eq!(
+            join(["gzip", "-9", "a b", "c/d.txt"]),
+            "gzip -9 'a b' c/d.txt"
+        );
         assert_eq!(quote(OsStr::new("=x")), "=x");
     }
 }

@@ -37,7 +37,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let (number, after) = split_number(rest).ok_or_else(|| refuse("a number is missing"))?;
-        let unit_len = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let unit_len = after
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_len);
         if unit.is_empty() {
             return Err(refuse("the unit is missing"));
@@ -86,12 +88,17 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, UnitError> {
 }
 
 fn lookup(table: &[(&str, u64)], unit: &str) -> Option<u64> {
-    table.iter().find(|(name, _)| *name == unit).map(|(_, value)| *value)
+    table
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, value)| *value)
 }
 
 /// Splits `1.5GiB` into `1.5` and `GiB`.
 fn split_number(text: &str) -> Option<(&str, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());

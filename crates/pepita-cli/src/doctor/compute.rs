@@ -17,10 +17,26 @@ fn simd() -> Check {
         };
     }
     let features = detected!(
-        "sse2", "sse4.2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq",
-        "avx512vl", "avx512vnni", "avx512bf16", "avx512fp16", "avxvnni"
+        "sse2",
+        "sse4.2",
+        "avx",
+        "avx2",
+        "fma",
+        "f16c",
+        "avx512f",
+        "avx512bw",
+        "avx512dq",
+        "avx512vl",
+        "avx512vnni",
+        "avx512bf16",
+        "avx512fp16",
+        "avxvnni"
     );
-    let names: Vec<_> = features.iter().filter(|(_, is_here)| *is_here).map(|(name, _)| *name).collect();
+    let names: Vec<_> = features
+        .iter()
+        .filter(|(_, is_here)| *is_here)
+        .map(|(name, _)| *name)
+        .collect();
     let has = |name: &str| names.contains(&name);
     let tier = match () {
         () if has("avx512f") && has("avx512bw") && has("avx512vl") => "AVX-512",
@@ -31,7 +47,11 @@ fn simd() -> Check {
     let detail = format!("{tier} ({})", names.join(" "));
     match has("avx2") {
         true => Check::ok("simd", detail),
-        false => Check::limited("simd", detail, "a processor, or a VM's CPU model, with AVX2"),
+        false => Check::limited(
+            "simd",
+            detail,
+            "a processor, or a VM's CPU model, with AVX2",
+        ),
     }
 }
 
@@ -67,7 +87,11 @@ fn gpu() -> Check {
         );
     }
     let is_usable = |node: &String| {
-        OpenOptions::new().read(true).write(true).open(format!("/dev/dri/{node}")).is_ok()
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/dev/dri/{node}"))
+            .is_ok()
     };
     let (usable, closed): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| is_usable(node));
     let described: Vec<_> = nodes
@@ -90,21 +114,31 @@ fn gpu() -> Check {
 /// The drivers that a Vulkan loader would find; none is loaded to look.
 fn vulkan() -> Check {
     let home = std::env::var_os("HOME").map(PathBuf::from);
-    let dirs = ["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d"]
-        .into_iter()
-        .map(PathBuf::from)
-        .chain(home.map(|home| home.join(".local/share/vulkan/icd.d")));
+    let dirs = [
+        "/usr/share/vulkan/icd.d",
+        "/usr/local/share/vulkan/icd.d",
+        "/etc/vulkan/icd.d",
+    ]
+    .into_iter()
+    .map(PathBuf::from)
+    .chain(home.map(|home| home.join(".local/share/vulkan/icd.d")));
     let mut drivers: Vec<_> = dirs
         .filter_map(|dir| fs::read_dir(dir).ok())
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned()))
         .collect();
     drivers.sort();
     match drivers.is_empty() {
-        false => Check::ok("vulkan", format!("drivers registered: {}", drivers.join(" "))),
+        false => Check::ok(
+            "vulkan",
+            format!("drivers registered: {}", drivers.join(" ")),
+        ),
         true => Check::missing(
             "vulkan",
             "no driver is registered",

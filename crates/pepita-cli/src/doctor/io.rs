@@ -13,9 +13,22 @@ pub(super) fn checks() -> Vec<Check> {
 
 /// `IORING_FEAT_*` by bit (include/uapi/linux/io_uring.h, v6.12).
 const FEATURES: [&str; 16] = [
-    "single-mmap", "nodrop", "submit-stable", "rw-cur-pos", "cur-personality", "fast-poll",
-    "poll-32bits", "sqpoll-nonfixed", "ext-arg", "native-workers", "rsrc-tags", "cqe-skip",
-    "linked-file", "reg-reg-ring", "recvsend-bundle", "min-timeout",
+    "single-mmap",
+    "nodrop",
+    "submit-stable",
+    "rw-cur-pos",
+    "cur-personality",
+    "fast-poll",
+    "poll-32bits",
+    "sqpoll-nonfixed",
+    "ext-arg",
+    "native-workers",
+    "rsrc-tags",
+    "cqe-skip",
+    "linked-file",
+    "reg-reg-ring",
+    "recvsend-bundle",
+    "min-timeout",
 ];
 
 /// `IORING_OP_URING_CMD`, by which ublk is served.
@@ -27,13 +40,23 @@ fn io_uring() -> Check {
         Err(error) => {
             let disabled = read("/proc/sys/kernel/io_uring_disabled");
             let remedy = match disabled.as_deref() {
-                Some("1") => "run as root, or in the group of `sysctl kernel.io_uring_group`, or \
-                              `sysctl kernel.io_uring_disabled=0`",
+                Some("1") => {
+                    "run as root, or in the group of `sysctl kernel.io_uring_group`, or \
+                              `sysctl kernel.io_uring_disabled=0`"
+                }
                 Some("2") => "as root: `sysctl kernel.io_uring_disabled=0`",
-                Some(_) => "the kernel allows it: a seccomp filter (of a container?) forbids io_uring_setup",
-                None => "a kernel of 5.1 or later with CONFIG_IO_URING, or a sandbox that allows it",
+                Some(_) => {
+                    "the kernel allows it: a seccomp filter (of a container?) forbids io_uring_setup"
+                }
+                None => {
+                    "a kernel of 5.1 or later with CONFIG_IO_URING, or a sandbox that allows it"
+                }
             };
-            Check::missing("io_uring", format!("io_uring_setup failed: {error}"), remedy)
+            Check::missing(
+                "io_uring",
+                format!("io_uring_setup failed: {error}"),
+                remedy,
+            )
         }
     }
 }
@@ -45,10 +68,21 @@ fn describe(ring: &Ring) -> String {
         .map(|(_, name)| *name)
         .collect();
     let unknown = (ring.features >> FEATURES.len()).count_ones();
-    let newer = if unknown > 0 { format!(" and {unknown} newer") } else { String::new() };
-    let commands = if ring.operations.contains(&URING_CMD) { "with" } else { "without" };
+    let newer = if unknown > 0 {
+        format!(" and {unknown} newer")
+    } else {
+        String::new()
+    };
+    let commands = if ring.operations.contains(&URING_CMD) {
+        "with"
+    } else {
+        "without"
+    };
     let count = ring.operations.len();
-    format!("{count} operations, {commands} uring_cmd; features {}{newer}", features.join(" "))
+    format!(
+        "{count} operations, {commands} uring_cmd; features {}{newer}",
+        features.join(" ")
+    )
 }
 
 fn ublk() -> Check {
@@ -89,8 +123,10 @@ fn zram() -> Check {
     let device = format!("/dev/{first}");
     match File::open(&device) {
         Ok(_) => Check::ok("kernel zram", detail),
-        Err(error) => {
-            Check::limited("kernel zram", format!("{detail}; {device}: {error}"), "run as root")
-        }
+        Err(error) => Check::limited(
+            "kernel zram",
+            format!("{detail}; {device}: {error}"),
+            "run as root",
+        ),
     }
 }

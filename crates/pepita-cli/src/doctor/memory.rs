@@ -12,15 +12,22 @@ pub(super) fn checks() -> Vec<Check> {
 fn huge_pages() -> Check {
     let meminfo = read("/proc/meminfo").unwrap_or_default();
     let field = |name: &str| -> u64 {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        let line = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or(0)
     };
     let (total, free) = (field("HugePages_Total"), field("HugePages_Free"));
     let size = show_size(field("Hugepagesize") << 10);
     let remedy = "as root: `sysctl vm.nr_hugepages=64` (early after boot, while memory is whole)";
     match (total, free) {
         (0, _) => Check::missing("huge pages", format!("none of {size} reserved"), remedy),
-        (_, 0) => Check::limited("huge pages", format!("all {total} of {size} are in use"), remedy),
+        (_, 0) => Check::limited(
+            "huge pages",
+            format!("all {total} of {size} are in use"),
+            remedy,
+        ),
         _ => Check::ok("huge pages", format!("{free} of {total} of {size} free")),
     }
 }
@@ -29,7 +36,11 @@ fn transparent_huge_pages() -> Check {
     const PATH: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
     let name = "transparent huge pages";
     let Some(modes) = read(PATH) else {
-        return Check::missing(name, format!("no {PATH}"), "a kernel with CONFIG_TRANSPARENT_HUGEPAGE");
+        return Check::missing(
+            name,
+            format!("no {PATH}"),
+            "a kernel with CONFIG_TRANSPARENT_HUGEPAGE",
+        );
     };
     let mode = modes.split(['[', ']']).nth(1).unwrap_or("?");
     match mode {

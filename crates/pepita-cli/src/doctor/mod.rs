@@ -42,17 +42,32 @@ enum Status {
 
 impl Check {
     fn ok(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, status: Status::Ok, detail: detail.into(), remedy: None }
+        Self {
+            name,
+            status: Status::Ok,
+            detail: detail.into(),
+            remedy: None,
+        }
     }
 
     fn limited(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = Some(remedy.into());
-        Self { name, status: Status::Limited, detail: detail.into(), remedy }
+        Self {
+            name,
+            status: Status::Limited,
+            detail: detail.into(),
+            remedy,
+        }
     }
 
     fn missing(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         let remedy = Some(remedy.into());
-        Self { name, status: Status::Missing, detail: detail.into(), remedy }
+        Self {
+            name,
+            status: Status::Missing,
+            detail: detail.into(),
+            remedy,
+        }
     }
 }
 
@@ -87,7 +102,9 @@ fn parse_release(release: &str) -> Option<(u32, u32)> {
 
 /// A file of the kernel that holds one short text.
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 #[derive(Debug, Serialize)]
@@ -99,7 +116,11 @@ struct Report<'a> {
 /// Shows all checks.
 pub(crate) fn run(is_json: bool) -> ExitCode {
     let checks = checks();
-    let text = if is_json { json(&checks) } else { table(&checks) };
+    let text = if is_json {
+        json(&checks)
+    } else {
+        table(&checks)
+    };
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
@@ -107,13 +128,20 @@ pub(crate) fn run(is_json: bool) -> ExitCode {
 }
 
 fn json(checks: &[Check]) -> String {
-    let report = Report { pepita: env!("CARGO_PKG_VERSION"), checks };
+    let report = Report {
+        pepita: env!("CARGO_PKG_VERSION"),
+        checks,
+    };
     // Strings and words: nothing in it can fail to be JSON.
     serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
 }
 
 fn table(checks: &[Check]) -> String {
-    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    let width = checks
+        .iter()
+        .map(|check| check.name.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     for check in checks {
         let status = match check.status {
@@ -148,7 +176,11 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), checks.len());
         for check in &checks {
-            assert_eq!(check.remedy.is_none(), check.status == Status::Ok, "{check:?}");
+            assert_eq!(
+                check.remedy.is_none(),
+                check.status == Status::Ok,
+                "{check:?}"
+            );
         }
         let report: serde_json::Value = serde_json::from_str(&json(&checks)).unwrap();
         assert_eq!(report["checks"].as_array().unwrap().len(), checks.len());

@@ -1,6 +1,9 @@
 //! The few questions to the kernel that no safe wrapper asks.
 
-#![expect(unsafe_code, reason = "ioctls of /dev/kvm, io_uring set-up, and a child that unshares")]
+#![expect(
+    unsafe_code,
+    reason = "ioctls of /dev/kvm, io_uring set-up, and a child that unshares"
+)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -32,7 +35,11 @@ pub(super) fn kvm(device: impl AsFd, request: KvmRequest) -> io::Result<i32> {
     // SAFETY: the kernel takes the argument of these three requests as a number, not as an
     // address; the descriptor is open for as long as `device` is borrowed.
     let answer = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), number, argument) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+    if answer < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(answer)
+    }
 }
 
 /// Makes a virtual machine and takes it away again.
@@ -75,7 +82,10 @@ pub(super) fn io_uring() -> io::Result<Ring> {
         const SUPPORTED: u16 = 1; // IO_URING_OP_SUPPORTED
         (u16::from_ne_bytes([low, high]) & SUPPORTED != 0).then_some(op)
     });
-    Ok(Ring { features: params.features.bits(), operations: operations.collect() })
+    Ok(Ring {
+        features: params.features.bits(),
+        operations: operations.collect(),
+    })
 }
 
 /// Whether the kernel knows clone3(2). Nothing is cloned: a size of 0 is refused.
@@ -92,7 +102,11 @@ pub(super) fn clone3() -> io::Result<()> {
 /// Whether a child of ours may make these namespaces.
 pub(super) fn unshare_in_child(flags: UnshareFlags) -> io::Result<()> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let unshare = move || {
         // SAFETY: only memory and descriptors shared with other threads would be at stake, and
         // `flags` splits off neither `FILES` nor `FS` (the callers pass namespaces only).
@@ -103,6 +117,8 @@ pub(super) fn unshare_in_child(flags: UnshareFlags) -> io::Result<()> {
     unsafe { command.pre_exec(unshare) };
     match command.status()?.success() {
         true => Ok(()),
-        false => Err(io::Error::other("the child failed after it made the namespaces")),
+        false => Err(io::Error::other(
+            "the child failed after it made the namespaces",
+        )),
     }
 }

@@ -44,15 +44,27 @@ fn cgroup() -> Check {
         return Check::missing(name, "not mounted", remedy);
     };
     let own = read("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .unwrap_or("/")
+        .to_owned();
     let dir = format!("{root}{}", own.trim_end_matches('/'));
     let controllers = read(&format!("{dir}/cgroup.controllers")).unwrap_or_default();
-    let shown = if controllers.is_empty() { "no controllers" } else { &controllers };
+    let shown = if controllers.is_empty() {
+        "no controllers"
+    } else {
+        &controllers
+    };
     let detail = format!("at {root}, we are in {own} with {shown}");
     let needed = ["memory", "pids", "cpu"];
     let absent: Vec<_> = needed
         .into_iter()
-        .filter(|needed| controllers.split(' ').all(|controller| controller != *needed))
+        .filter(|needed| {
+            controllers
+                .split(' ')
+                .all(|controller| controller != *needed)
+        })
         .collect();
     match absent.is_empty() {
         true => Check::ok(name, detail),
@@ -68,13 +80,17 @@ fn cgroup() -> Check {
 /// The mount point, if a line of mountinfo is of a cgroup2 (proc(5)).
 fn cgroup2_mount(line: &str) -> Option<&str> {
     let (fields, rest) = line.split_once(" - ")?;
-    rest.starts_with("cgroup2 ").then(|| fields.split(' ').nth(4))?
+    rest.starts_with("cgroup2 ")
+        .then(|| fields.split(' ').nth(4))?
 }
 
 /// Asks the executor itself, which knows what it would do.
 fn memory_limit() -> Check {
     let name = "task memory limit";
-    let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
+    let limits = Limits {
+        memory_bytes: Some(64 << 20),
+        ..Limits::default()
+    };
     let task = Task::binary("true").limits(limits).build();
     let executor = CpuExecutor::builder().slots(1).build();
     match (task, executor) {

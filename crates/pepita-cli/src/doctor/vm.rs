@@ -38,10 +38,16 @@ pub(super) fn kvm() -> Check {
         return Check::missing(NAME, detail, "see the kernel's log (`dmesg | grep kvm`)");
     }
     let extension = |number| ask(&device, KvmRequest::Extension(number)).unwrap_or(0);
-    let needed =
-        [("irqchip", KVM_CAP_IRQCHIP), ("irqfd", KVM_CAP_IRQFD), ("ioeventfd", KVM_CAP_IOEVENTFD)];
-    let absent: Vec<_> =
-        needed.iter().filter(|(_, number)| extension(*number) == 0).map(|(name, _)| *name).collect();
+    let needed = [
+        ("irqchip", KVM_CAP_IRQCHIP),
+        ("irqfd", KVM_CAP_IRQFD),
+        ("ioeventfd", KVM_CAP_IOEVENTFD),
+    ];
+    let absent: Vec<_> = needed
+        .iter()
+        .filter(|(_, number)| extension(*number) == 0)
+        .map(|(name, _)| *name)
+        .collect();
     let vcpus = extension(KVM_CAP_MAX_VCPUS);
     let (kind, is_hardware) = kind();
     let detail = format!("API {API_VERSION}, a VM can be made, up to {vcpus} vCPUs; {kind}");
@@ -74,7 +80,11 @@ fn unopened(error: &std::io::Error) -> Check {
             format!("{DEVICE} is closed to us"),
             "as root: `usermod -aG kvm USER`, then log in again",
         ),
-        _ => Check::missing(NAME, format!("{DEVICE}: {error}"), "a kernel with a working KVM"),
+        _ => Check::missing(
+            NAME,
+            format!("{DEVICE}: {error}"),
+            "a kernel with a working KVM",
+        ),
     }
 }
 
@@ -87,16 +97,26 @@ fn kind() -> (String, bool) {
             .filter(|line| line.starts_with("flags") || line.starts_with("Features"))
             .any(|line| line.split_whitespace().any(|word| word == flag))
     };
-    let nested = if has("hypervisor") { ", nested (this host is a guest itself)" } else { "" };
+    let nested = if has("hypervisor") {
+        ", nested (this host is a guest itself)"
+    } else {
+        ""
+    };
     let module = |name: &str| Path::new("/sys/module").join(name).exists();
     if module("kvm_intel") && has("vmx") {
         (format!("Intel VMX{nested}"), true)
     } else if module("kvm_amd") && has("svm") {
         (format!("AMD SVM{nested}"), true)
     } else if module("kvm_pvm") {
-        ("paravirtual (kvm_pvm: no VMX or SVM behind it)".into(), false)
+        (
+            "paravirtual (kvm_pvm: no VMX or SVM behind it)".into(),
+            false,
+        )
     } else if cfg!(target_arch = "x86_64") {
-        ("of an unknown kind: the processor shows neither VMX nor SVM".into(), false)
+        (
+            "of an unknown kind: the processor shows neither VMX nor SVM".into(),
+            false,
+        )
     } else {
         ("the processor's own virtualisation".into(), true)
     }

@@ -25,7 +25,10 @@ pub(super) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, problems: Vec::new() }
+        Self {
+            text,
+            problems: Vec::new(),
+        }
     }
 
     /// The document's top table, empty where its syntax is broken.
@@ -69,7 +72,10 @@ impl<'a> Decoder<'a> {
                 Some(closest) => format!("did you mean `{closest}`?"),
                 None => format!("expected one of {}", list(known)),
             };
-            self.problem(key.span(), format!("unknown key `{name}` in {place}; {hint}"));
+            self.problem(
+                key.span(),
+                format!("unknown key `{name}` in {place}; {hint}"),
+            );
         }
     }
 
@@ -80,11 +86,19 @@ impl<'a> Decoder<'a> {
             DeValue::Array(_) => "an array",
             other => &format!("a {}", other.type_str()),
         };
-        self.problem(value.span(), format!("`{key}` is {found}; expected {expected}"));
+        self.problem(
+            value.span(),
+            format!("`{key}` is {found}; expected {expected}"),
+        );
     }
 
     /// A string.
-    pub(super) fn string(&mut self, key: &str, value: &Value<'_>, expected: &str) -> Option<String> {
+    pub(super) fn string(
+        &mut self,
+        key: &str,
+        value: &Value<'_>,
+        expected: &str,
+    ) -> Option<String> {
         let text = value.get_ref().as_str().map(str::to_owned);
         if text.is_none() {
             self.wrong_type(key, value, expected);
@@ -121,7 +135,10 @@ impl<'a> Decoder<'a> {
         let valid = parsed.filter(|number| range.contains(number));
         if valid.is_none() {
             let shown = &self.text[value.span()];
-            self.problem(value.span(), format!("`{key}` is {shown}; expected {expected}"));
+            self.problem(
+                value.span(),
+                format!("`{key}` is {shown}; expected {expected}"),
+            );
         }
         valid
     }
@@ -167,7 +184,10 @@ impl<'a> Decoder<'a> {
     ) -> Option<T> {
         let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();
         let text = self.string(key, value, &format!("one of {}", list(&names)))?;
-        let found = words.iter().find(|(name, _)| *name == text).map(|(_, word)| *word);
+        let found = words
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, word)| *word);
         if found.is_none() {
             let hint = match suggest::closest(&text, names.iter().copied()) {
                 Some(closest) => format!("did you mean `{closest}`?"),

@@ -24,12 +24,19 @@ impl Diagnostics {
             .into_iter()
             .map(|(offset, message)| {
                 let (line, column) = position(text, offset);
-                Diagnostic { line, column, message }
+                Diagnostic {
+                    line,
+                    column,
+                    message,
+                }
             })
             .collect();
         list.sort();
         list.dedup();
-        Self { path: path.to_owned(), list }
+        Self {
+            path: path.to_owned(),
+            list,
+        }
     }
 
     /// A single message.
@@ -41,7 +48,15 @@ impl Diagnostics {
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
-        for (index, Diagnostic { line, column, message }) in self.list.iter().enumerate() {
+        for (
+            index,
+            Diagnostic {
+                line,
+                column,
+                message,
+            },
+        ) in self.list.iter().enumerate()
+        {
             let separator = if index > 0 { "\n" } else { "" };
             write!(f, "{separator}{path}:{line}:{column}: {message}")?;
         }
@@ -54,9 +69,15 @@ impl std::error::Error for Diagnostics {}
 /// Line and column of a byte offset, both counted from 1; a column is a character.
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
-    let line_start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let line_start = before
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |at| at + 1);
     let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+    let column = String::from_utf8_lossy(&before[line_start..])
+        .chars()
+        .count()
+        + 1;
     (line, column)
 }
 
@@ -76,7 +97,11 @@ mod tests {
 
     #[test]
     fn messages_come_in_the_order_of_the_file() {
-        let list = vec![(3, "second".to_owned()), (0, "first".to_owned()), (3, "second".to_owned())];
+        let list = vec![
+            (3, "second".to_owned()),
+            (0, "first".to_owned()),
+            (3, "second".to_owned()),
+        ];
         let shown = Diagnostics::new(Path::new("a.toml"), "ab\ncd", list).to_string();
         assert_eq!(shown, "a.toml:1:1: first\na.toml:2:1: second");
     }

@@ -34,7 +34,10 @@ pub(super) fn link(decoder: &mut Decoder<'_>, tasks: &[RawTask]) -> Vec<Vec<usiz
         links.push(after);
     }
     if let Some(cycle) = find_cycle(&links) {
-        let names: Vec<_> = cycle.iter().map(|&index| format!("`{}`", tasks[index].name)).collect();
+        let names: Vec<_> = cycle
+            .iter()
+            .map(|&index| format!("`{}`", tasks[index].name))
+            .collect();
         let first = &tasks[cycle[0]];
         let span = first
             .after
@@ -100,7 +103,10 @@ mod tests {
             (vec![], None),
             (vec![vec![], vec![0], vec![0, 1]], None),
             (vec![vec![0]], Some(vec![0, 0])),
-            (vec![vec![], vec![3], vec![1], vec![2, 0]], Some(vec![1, 3, 2, 1])),
+            (
+                vec![vec![], vec![3], vec![1], vec![2, 0]],
+                Some(vec![1, 3, 2, 1]),
+            ),
             (vec![vec![1], vec![2], vec![1]], Some(vec![1, 2, 1])),
         ] {
             assert_eq!(find_cycle(&links), want, "{links:?}");
@@ -109,7 +115,9 @@ mod tests {
 
     #[test]
     fn a_chain_of_100_000_tasks_does_not_overflow_the_stack() {
-        let links: Vec<_> = (0..100_000).map(|i| if i < 99_999 { vec![i + 1] } else { vec![] }).collect();
+        let links: Vec<_> = (0..100_000)
+            .map(|i| if i < 99_999 { vec![i + 1] } else { vec![] })
+            .collect();
         assert_eq!(find_cycle(&links), None);
     }
 }

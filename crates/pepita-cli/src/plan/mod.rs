@@ -64,12 +64,19 @@ pub(crate) enum PlanError {
 impl Plan {
     /// Reads and checks the plan in the file at `path`.
     pub(crate) fn load(path: &Path) -> Result<Self, PlanError> {
-        let bytes = fs::read(path)
-            .map_err(|source| PlanError::Read { path: path.to_owned(), source })?;
+        let bytes = fs::read(path).map_err(|source| PlanError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());
-            Diagnostics::one(path, &text, valid, "this byte is not UTF-8, as TOML must be")
+            Diagnostics::one(
+                path,
+                &text,
+                valid,
+                "this byte is not UTF-8, as TOML must be",
+            )
         })?;
         Ok(Self::parse(&text, path)?)
     }
@@ -92,6 +99,9 @@ impl Plan {
                 allow_failure: task.allow_failure,
             })
         });
-        Ok(Self { tasks: tasks.collect(), jobs })
+        Ok(Self {
+            tasks: tasks.collect(),
+            jobs,
+        })
     }
 }

@@ -13,8 +13,20 @@ use crate::units::{parse_duration, parse_size};
 
 /// The keys that stand in `[defaults]` as well as in `[[task]]`.
 pub(super) const SETTING_KEYS: [&str; 14] = [
-    "env", "env-clear", "dir", "stdin", "stdout", "stderr", "timeout", "grace", "priority", "cpus",
-    "retries", "retry", "limits", "metadata",
+    "env",
+    "env-clear",
+    "dir",
+    "stdin",
+    "stdout",
+    "stderr",
+    "timeout",
+    "grace",
+    "priority",
+    "cpus",
+    "retries",
+    "retry",
+    "limits",
+    "metadata",
 ];
 
 /// The delay before the first retry when a plan or the command line does not say.
@@ -170,8 +182,11 @@ impl Settings {
     }
 }
 
-const PRIORITIES: [(&str, Priority); 3] =
-    [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)];
+const PRIORITIES: [(&str, Priority); 3] = [
+    ("low", Priority::Low),
+    ("normal", Priority::Normal),
+    ("high", Priority::High),
+];
 
 const JITTERS: [(&str, Jitter); 4] = [
     ("none", Jitter::None),
@@ -188,7 +203,11 @@ fn read_map(
     check: impl Fn(&str) -> Option<String>,
 ) -> Vec<(String, String)> {
     let mut map = Vec::new();
-    for (name, value) in decoder.table(key, value, "a table of strings").into_iter().flatten() {
+    for (name, value) in decoder
+        .table(key, value, "a table of strings")
+        .into_iter()
+        .flatten()
+    {
         if let Some(problem) = check(name.get_ref()) {
             decoder.problem(name.span(), problem);
         }
@@ -206,7 +225,10 @@ fn check_variable(name: &str) -> Option<String> {
 fn read_positive(decoder: &mut Decoder<'_>, key: &str, value: &Value<'_>) -> Option<Duration> {
     let duration = decoder.unit(key, value, "5s", parse_duration)?;
     if duration.is_zero() {
-        decoder.problem(value.span(), format!("`{key}` is zero; expected more (leave it out for no limit)"));
+        decoder.problem(
+            value.span(),
+            format!("`{key}` is zero; expected more (leave it out for no limit)"),
+        );
         return None;
     }
     Some(duration)
@@ -220,10 +242,15 @@ fn read_stdin(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RawStdin> 
     let table = decoder.table("stdin", value, expected)?;
     decoder.only_keys(table, "`stdin`", &["file"]);
     let Some(file) = table.get("file") else {
-        decoder.problem(value.span(), format!("`stdin` names no file; expected {expected}"));
+        decoder.problem(
+            value.span(),
+            format!("`stdin` names no file; expected {expected}"),
+        );
         return None;
     };
-    decoder.string("stdin.file", file, "a path").map(|path| RawStdin::File(path.into()))
+    decoder
+        .string("stdin.file", file, "a path")
+        .map(|path| RawStdin::File(path.into()))
 }
 
 fn read_output(decoder: &mut Decoder<'_>, key: &str, value: &Value<'_>) -> Option<RawOutput> {
@@ -237,26 +264,40 @@ fn read_output(decoder: &mut Decoder<'_>, key: &str, value: &Value<'_>) -> Optio
             Some(1) => Some(RawOutput::Inherit),
             Some(_) => Some(RawOutput::Null),
             None => {
-                decoder.problem(value.span(), format!("`{key}` is `{text}`; expected {expected}"));
+                decoder.problem(
+                    value.span(),
+                    format!("`{key}` is `{text}`; expected {expected}"),
+                );
                 None
             }
         };
     }
     let table = decoder.table(key, value, expected)?;
     decoder.only_keys(table, &format!("`{key}`"), &kinds);
-    let mut given = kinds.into_iter().filter_map(|kind| Some((kind, table.get(kind)?)));
+    let mut given = kinds
+        .into_iter()
+        .filter_map(|kind| Some((kind, table.get(kind)?)));
     let (Some((kind, inner)), None) = (given.next(), given.next()) else {
-        decoder.problem(value.span(), format!("`{key}` must say one thing; expected {expected}"));
+        decoder.problem(
+            value.span(),
+            format!("`{key}` must say one thing; expected {expected}"),
+        );
         return None;
     };
     let name = format!("{key}.{kind}");
     match kind {
         "capture" => {
             let bytes = decoder.unit(&name, inner, "1MiB", parse_size)?;
-            Some(RawOutput::Capture(usize::try_from(bytes).unwrap_or(usize::MAX)))
+            Some(RawOutput::Capture(
+                usize::try_from(bytes).unwrap_or(usize::MAX),
+            ))
         }
-        "file" => decoder.string(&name, inner, "a path").map(|path| RawOutput::File(path.into())),
-        _ => decoder.string(&name, inner, "a path").map(|path| RawOutput::Append(path.into())),
+        "file" => decoder
+            .string(&name, inner, "a path")
+            .map(|path| RawOutput::File(path.into())),
+        _ => decoder
+            .string(&name, inner, "a path")
+            .map(|path| RawOutput::Append(path.into())),
     }
 }
 
@@ -268,7 +309,10 @@ fn read_cpus(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<Vec<u32>> {
         cpus.extend(u32::try_from(cpu));
     }
     if cpus.is_empty() {
-        decoder.problem(value.span(), format!("`cpus` is empty; expected {expected}"));
+        decoder.problem(
+            value.span(),
+            format!("`cpus` is empty; expected {expected}"),
+        );
     }
     Some(cpus)
 }
@@ -285,7 +329,10 @@ fn read_retry(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RetryPolic
     let known = ["attempts", "delay", "factor", "max-delay", "jitter", "on"];
     decoder.only_keys(table, "`retry`", &known);
     let Some(attempts) = table.get("attempts") else {
-        decoder.problem(value.span(), format!("`retry` has no `attempts`; expected {expected}"));
+        decoder.problem(
+            value.span(),
+            format!("`retry` has no `attempts`; expected {expected}"),
+        );
         return None;
     };
     let attempts = decoder.integer("retry.attempts", attempts, 1..=1_000_000)?;
@@ -298,7 +345,8 @@ fn read_retry(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RetryPolic
         builder = builder.factor(decoder.number("retry.factor", value)?);
     }
     if let Some(value) = table.get("max-delay") {
-        builder = builder.max_delay(decoder.unit("retry.max-delay", value, "30s", parse_duration)?);
+        builder =
+            builder.max_delay(decoder.unit("retry.max-delay", value, "30s", parse_duration)?);
     }
     if let Some(value) = table.get("jitter") {
         builder = builder.jitter(decoder.word("retry.jitter", value, &JITTERS)?);
@@ -322,7 +370,14 @@ fn read_retry(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RetryPolic
 
 fn read_limits(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Limits {
     let mut limits = Limits::default();
-    let known = ["memory", "address-space", "cpu-time", "open-files", "file-size", "processes"];
+    let known = [
+        "memory",
+        "address-space",
+        "cpu-time",
+        "open-files",
+        "file-size",
+        "processes",
+    ];
     let Some(table) = decoder.table("limits", value, "a table such as `{ memory = \"256MiB\" }`")
     else {
         return limits;
@@ -342,7 +397,10 @@ fn read_limits(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Limits {
             _ => continue,
         };
         if limit == Some(0) {
-            decoder.problem(value.span(), format!("`{name}` is 0, with which nothing can run"));
+            decoder.problem(
+                value.span(),
+                format!("`{name}` is 0, with which nothing can run"),
+            );
         }
         match key {
             "memory" => limits.memory_bytes = limit,

@@ -23,7 +23,14 @@ pub(super) struct RawTask {
 }
 
 const TOP_KEYS: [&str; 3] = ["defaults", "jobs", "task"];
-const TASK_ONLY_KEYS: [&str; 6] = ["name", "command", "pipeline", "shell", "after", "allow-failure"];
+const TASK_ONLY_KEYS: [&str; 6] = [
+    "name",
+    "command",
+    "pipeline",
+    "shell",
+    "after",
+    "allow-failure",
+];
 const JOBS_MAX: i64 = 4096;
 
 /// Reads the whole document: its tasks, and `jobs`.
@@ -51,7 +58,10 @@ pub(super) fn read(decoder: &mut Decoder<'_>, dir: Option<&Path>) -> (Vec<RawTas
                 }
             }
         }
-        None => decoder.problem(0..0, "no task in this file; expected at least one `[[task]]`"),
+        None => decoder.problem(
+            0..0,
+            "no task in this file; expected at least one `[[task]]`",
+        ),
     }
     (tasks, jobs)
 }
@@ -97,7 +107,14 @@ fn read_task(
             }
         }
     });
-    Some(RawTask { name, name_span, task, command, after, allow_failure })
+    Some(RawTask {
+        name,
+        name_span,
+        task,
+        command,
+        after,
+        allow_failure,
+    })
 }
 
 fn read_name(
@@ -106,7 +123,10 @@ fn read_name(
     span: &Range<usize>,
 ) -> Option<(String, Range<usize>)> {
     let Some(value) = table.get("name") else {
-        decoder.problem(span.clone(), "this task has no `name`; expected `name = \"…\"`");
+        decoder.problem(
+            span.clone(),
+            "this task has no `name`; expected `name = \"…\"`",
+        );
         return None;
     };
     let name = decoder.string("name", value, "a string")?;
@@ -143,7 +163,9 @@ impl Work {
         match self {
             Self::Command(words) => Task::binary(&words[0]).args(&words[1..]),
             Self::Pipeline(stages) => Task::pipeline(
-                stages.iter().map(|words| Program::new(&words[0]).args(&words[1..])),
+                stages
+                    .iter()
+                    .map(|words| Program::new(&words[0]).args(&words[1..])),
             ),
             Self::Shell(script) => Task::binary("/bin/sh").args(["-c", script]),
         }
@@ -152,7 +174,9 @@ impl Work {
 
 fn read_work(decoder: &mut Decoder<'_>, table: &DeTable<'_>, span: &Range<usize>) -> Option<Work> {
     let kinds = ["command", "pipeline", "shell"];
-    let mut given = kinds.into_iter().filter_map(|key| Some((key, table.get_key_value(key)?)));
+    let mut given = kinds
+        .into_iter()
+        .filter_map(|key| Some((key, table.get_key_value(key)?)));
     let Some((key, (_, value))) = given.next() else {
         let message = "this task has nothing to run; expected `command`, `pipeline` or `shell`";
         decoder.problem(span.clone(), message);
@@ -166,7 +190,9 @@ fn read_work(decoder: &mut Decoder<'_>, table: &DeTable<'_>, span: &Range<usize>
     match key {
         "command" => Some(Work::Command(read_command(decoder, "command", value)?)),
         "pipeline" => read_pipeline(decoder, value).map(Work::Pipeline),
-        _ => decoder.string("shell", value, "a string, run by `/bin/sh -c`").map(Work::Shell),
+        _ => decoder
+            .string("shell", value, "a string, run by `/bin/sh -c`")
+            .map(Work::Shell),
     }
 }
 
@@ -174,10 +200,16 @@ fn read_pipeline(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<Vec<Vec
     let expected = "an array of commands such as `[[\"sort\", \"-u\"], [\"wc\", \"-l\"]]`";
     let stages = decoder.array("pipeline", value, expected)?;
     if stages.is_empty() {
-        decoder.problem(value.span(), format!("`pipeline` is empty; expected {expected}"));
+        decoder.problem(
+            value.span(),
+            format!("`pipeline` is empty; expected {expected}"),
+        );
         return None;
     }
-    stages.iter().map(|stage| read_command(decoder, "pipeline", stage)).collect()
+    stages
+        .iter()
+        .map(|stage| read_command(decoder, "pipeline", stage))
+        .collect()
 }
 
 fn read_command(decoder: &mut Decoder<'_>, key: &str, value: &Value<'_>) -> Option<Vec<String>> {
@@ -187,7 +219,10 @@ fn read_command(decoder: &mut Decoder<'_>, key: &str, value: &Value<'_>) -> Opti
     };
     let count = decoder.array(key, value, expected)?.len();
     if count == 0 {
-        decoder.problem(value.span(), format!("a command in `{key}` is empty; expected {expected}"));
+        decoder.problem(
+            value.span(),
+            format!("a command in `{key}` is empty; expected {expected}"),
+        );
         return None;
     }
     let words = read_strings(decoder, key, value, expected);

@@ -47,8 +47,10 @@ impl Brake {
             Err(TaskError::Cancelled | TaskError::ShutDown) => return,
             _ => self.failed.fetch_add(1, Ordering::SeqCst),
         };
-        let (succeeded, failed) =
-            (self.succeeded.load(Ordering::SeqCst), self.failed.load(Ordering::SeqCst));
+        let (succeeded, failed) = (
+            self.succeeded.load(Ordering::SeqCst),
+            self.failed.load(Ordering::SeqCst),
+        );
         if limit.is_reached(succeeded, failed) {
             self.pull();
         }

@@ -55,10 +55,17 @@ impl Console {
         let begin = Instant::now();
         let progress = match (show_progress, io::stderr().is_terminal()) {
             (false, _) => Progress::Hidden,
-            (true, false) => Progress::Lines { next: begin + PLAIN_INTERVAL },
+            (true, false) => Progress::Lines {
+                next: begin + PLAIN_INTERVAL,
+            },
             (true, true) => Progress::Bar(bar(total)),
         };
-        Self { stdout: io::stdout(), format, progress, begin }
+        Self {
+            stdout: io::stdout(),
+            format,
+            progress,
+            begin,
+        }
     }
 
     /// Who reads standard output.
@@ -197,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_line_of_progress_tells_count_failures_rate_and_rest() {
-        let line = |done, failed, total| progress_line(done, failed, total, Duration::from_secs(10));
+        let line =
+            |done, failed, total| progress_line(done, failed, total, Duration::from_secs(10));
         assert_eq!(line(100, 0, None), "pepita: 100 done, 10.0/s");
         assert_eq!(
             line(100, 2, Some(400)),

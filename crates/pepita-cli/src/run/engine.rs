@@ -58,12 +58,26 @@ impl Engine {
     pub(crate) fn new(workers: usize, halt: Halt) -> Result<Self, EngineError> {
         let brake = Arc::new(Brake::new(halt));
         let executor = Arc::new(CpuExecutor::builder().slots(workers).subreaper().build()?);
-        let braked = Braked { inner: executor.clone(), brake: brake.clone() };
+        let braked = Braked {
+            inner: executor.clone(),
+            brake: brake.clone(),
+        };
         let queue = lookahead(workers);
-        let pool = Pool::builder().executor(braked).queue_capacity(queue).build()?;
+        let pool = Pool::builder()
+            .executor(braked)
+            .queue_capacity(queue)
+            .build()?;
         let (sender, done) = unbounded();
         let room = workers + queue;
-        Ok(Self { pool, executor, brake, room, active: HashMap::new(), sender, done })
+        Ok(Self {
+            pool,
+            executor,
+            brake,
+            room,
+            active: HashMap::new(),
+            sender,
+            done,
+        })
     }
 
     /// Whether this host has what `task` asks for.
@@ -90,7 +104,12 @@ impl Engine {
             brake.count(&result);
             let outputs = Outputs::take_current();
             // The receiver is gone only when the run is given up.
-            let _ = sender.send(Done { key, result, outputs, ended: SystemTime::now() });
+            let _ = sender.send(Done {
+                key,
+                result,
+                outputs,
+                ended: SystemTime::now(),
+            });
         });
         match submitted {
             Ok(handle) => {
@@ -98,7 +117,12 @@ impl Engine {
             }
             Err(error) => {
                 let result = Err(TaskError::Executor(Box::new(error)));
-                let done = Done { key, result, outputs: Outputs::default(), ended: SystemTime::now() };
+                let done = Done {
+                    key,
+                    result,
+                    outputs: Outputs::default(),
+                    ended: SystemTime::now(),
+                };
                 let _ = self.sender.send(done);
             }
         }
@@ -135,7 +159,9 @@ impl Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("active", &self.active.len()).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("active", &self.active.len())
+            .finish_non_exhaustive()
     }
 }
 

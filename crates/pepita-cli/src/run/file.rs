@@ -50,7 +50,11 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
             RunError::Usage(format!("{}: task `{}`: {error}", path.display(), task.name))
         })?;
     }
-    let joblog = args.joblog.as_deref().map(|path| JobLog::open(path, Mode::Fresh)).transpose();
+    let joblog = args
+        .joblog
+        .as_deref()
+        .map(|path| JobLog::open(path, Mode::Fresh))
+        .transpose();
     let is_json = format == Format::Json;
     let show_progress = !args.no_progress && !is_json;
     let run = FileRun {
@@ -60,8 +64,14 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
         console: Console::new(format, show_progress, Some(plan.tasks.len() as u64)),
         ticks: if show_progress { tick(TICK) } else { never() },
         keys: Keys::new(),
-        states: plan.tasks.iter().map(|task| State::Waiting(task.after.len())).collect(),
-        ready: (0..plan.tasks.len()).filter(|&at| plan.tasks[at].after.is_empty()).collect(),
+        states: plan
+            .tasks
+            .iter()
+            .map(|task| State::Waiting(task.after.len()))
+            .collect(),
+        ready: (0..plan.tasks.len())
+            .filter(|&at| plan.tasks[at].after.is_empty())
+            .collect(),
         dependents: dependents(&plan.tasks),
         summary: Summary::default(),
         begin: SystemTime::now(),
@@ -69,7 +79,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
         engine,
         plan,
     };
-    run.to_end()
+    run.finish()
 }
 
 fn dry_run(plan: &Plan) -> Result<u8, RunError> {
@@ -134,7 +144,7 @@ struct FileRun {
 }
 
 impl FileRun {
-    fn to_end(mut self) -> Result<u8, RunError> {
+    fn finish(mut self) -> Result<u8, RunError> {
         loop {
             self.submit_ready();
             if self.engine.is_idle() {
@@ -161,14 +171,17 @@ impl FileRun {
                 }
                 recv(self.ticks) -> _ => {}
             }
-            self.console.advance(&self.summary, Some(self.plan.tasks.len() as u64));
+            self.console
+                .advance(&self.summary, Some(self.plan.tasks.len() as u64));
         }
         self.close()
     }
 
     fn submit_ready(&mut self) {
         while self.stop.is_none() && self.engine.has_room() {
-            let Some(at) = self.ready.pop_first() else { return };
+            let Some(at) = self.ready.pop_first() else {
+                return;
+            };
             let task = self.plan.tasks[at].task.clone();
             self.keys.insert(task.id(), at as u64);
             self.states[at] = State::Submitted;
@@ -181,7 +194,9 @@ impl FileRun {
             self.report(event)?;
         }
         self.engine.retire(done.key);
-        let Ok(at) = usize::try_from(done.key) else { return Ok(()) };
+        let Ok(at) = usize::try_from(done.key) else {
+            return Ok(());
+        };
         let outcome = Outcome::new(&done.result, done.ended);
         self.summary.count(outcome.status);
         outcome.trace(done.key + 1, Some(&self.plan.tasks[at].name));
@@ -201,8 +216,17 @@ impl FileRun {
         Ok(())
     }
 
-    fn log(&mut self, at: usize, outcome: &Outcome, result: Option<&ExecutionResult>) -> Result<(), RunError> {
-        let Some(log) = self.joblog.as_mut().filter(|_| outcome.status != Status::Cancelled) else {
+    fn log(
+        &mut self,
+        at: usize,
+        outcome: &Outcome,
+        result: Option<&ExecutionResult>,
+    ) -> Result<(), RunError> {
+        let Some(log) = self
+            .joblog
+            .as_mut()
+            .filter(|_| outcome.status != Status::Cancelled)
+        else {
             return Ok(());
         };
         let entry = Entry {
@@ -218,7 +242,12 @@ impl FileRun {
     }
 
     /// Shows what a task printed, and that it ended.
-    fn show(&mut self, at: usize, outcome: &Outcome, result: Option<&ExecutionResult>) -> Result<(), RunError> {
+    fn show(
+        &mut self,
+        at: usize,
+        outcome: &Outcome,
+        result: Option<&ExecutionResult>,
+    ) -> Result<(), RunError> {
         let task = &self.plan.tasks[at];
         if self.console.format() == Format::Json {
             let text = |pick: fn(&ExecutionResult) -> &Captured| match result {
@@ -238,9 +267,15 @@ impl FileRun {
         }
         let Some(result) = result else { return Ok(()) };
         // The summary shows the standard error of what failed.
-        let stderr = if outcome.is_success() { result.stderr.bytes.clone() } else { Vec::new() };
-        let mut outputs =
-            Outputs { stdout: result.stdout.bytes.clone().into(), stderr: stderr.into() };
+        let stderr = if outcome.is_success() {
+            result.stderr.bytes.clone()
+        } else {
+            Vec::new()
+        };
+        let mut outputs = Outputs {
+            stdout: result.stdout.bytes.clone().into(),
+            stderr: stderr.into(),
+        };
         self.console.outputs(&mut outputs)?;
         for (stream, captured) in [("output", &result.stdout), ("error", &result.stderr)] {
             if captured.is_truncated() {
@@ -256,8 +291,12 @@ impl FileRun {
     }
 
     fn report(&mut self, event: PoolEvent) -> Result<(), RunError> {
-        let Some(&at) = self.keys.get(&event.id) else { return Ok(()) };
-        let task = usize::try_from(at).ok().and_then(|at| self.plan.tasks.get(at));
+        let Some(&at) = self.keys.get(&event.id) else {
+            return Ok(());
+        };
+        let task = usize::try_from(at)
+            .ok()
+            .and_then(|at| self.plan.tasks.get(at));
         match Line::of_event(event, at + 1, task.map(|task| &*task.name)) {
             Some(line) => Ok(self.console.json(&line)?),
             None => Ok(()),
@@ -288,7 +327,10 @@ impl FileRun {
                 self.summary.count(Status::Skipped);
                 failures.push(dependent);
                 let task = &self.plan.tasks[dependent];
-                let reason = format!("after `{}`, which did not succeed", self.plan.tasks[failed].name);
+                let reason = format!(
+                    "after `{}`, which did not succeed",
+                    self.plan.tasks[failed].name
+                );
                 let finished = json::Finished {
                     seq: dependent as u64 + 1,
                     name: Some(&task.name),
@@ -304,10 +346,14 @@ impl FileRun {
     }
 
     fn close(mut self) -> Result<u8, RunError> {
-        let is_failure = self.states.iter().zip(&self.plan.tasks).any(|(state, task)| match state {
-            State::Ended(ended) => !ended.outcome.is_success() && !task.allow_failure,
-            _ => true,
-        });
+        let is_failure =
+            self.states
+                .iter()
+                .zip(&self.plan.tasks)
+                .any(|(state, task)| match state {
+                    State::Ended(ended) => !ended.outcome.is_success() && !task.allow_failure,
+                    _ => true,
+                });
         let code = match self.stop {
             Some((request, _)) => request.exit_code(),
             None if is_failure => FAILURE,
@@ -326,22 +372,41 @@ impl FileRun {
     fn table(&self) -> String {
         let names = self.plan.tasks.iter().map(|task| task.name.chars().count());
         let width = names.max().unwrap_or(0).max(4);
-        let mut table = format!("\n{:width$}  {:9}  {:>12}  note\n", "task", "result", "time");
+        let mut table = format!(
+            "\n{:width$}  {:9}  {:>12}  note\n",
+            "task", "result", "time"
+        );
         let mut tails = String::new();
         for (task, state) in self.plan.tasks.iter().zip(&self.states) {
             let (label, time, note) = match state {
                 State::Ended(ended) => {
                     let outcome = &ended.outcome;
                     if !ended.tail.is_empty() {
-                        let _ = write!(tails, "\n{} printed on standard error:\n{}", task.name, ended.tail);
+                        let _ = write!(
+                            tails,
+                            "\n{} printed on standard error:\n{}",
+                            task.name, ended.tail
+                        );
                     }
-                    (outcome.status.label(), show_duration(outcome.wall), note(task, outcome))
+                    (
+                        outcome.status.label(),
+                        show_duration(outcome.wall),
+                        note(task, outcome),
+                    )
                 }
                 State::Skipped(failed) => {
                     let name = &self.plan.tasks[*failed].name;
-                    (Status::Skipped.label(), String::new(), format!("after {name}"))
+                    (
+                        Status::Skipped.label(),
+                        String::new(),
+                        format!("after {name}"),
+                    )
                 }
-                _ => (Status::Cancelled.label(), String::new(), "never began".into()),
+                _ => (
+                    Status::Cancelled.label(),
+                    String::new(),
+                    "never began".into(),
+                ),
             };
             let line = format!("{:width$}  {label:9}  {time:>12}  {note}", task.name);
             table = table + line.trim_end() + "\n";
@@ -385,12 +450,19 @@ mod tests {
     #[test]
     fn a_tail_is_the_last_lines_and_says_what_is_missing() {
         let captured = |lines: usize| -> Captured {
-            (1..=lines).map(|n| format!("line {n}\n")).collect::<String>().into_bytes().into()
+            (1..=lines)
+                .map(|n| format!("line {n}\n"))
+                .collect::<String>()
+                .into_bytes()
+                .into()
         };
         assert_eq!(tail(&captured(0)), "");
         assert_eq!(tail(&captured(2)), "    line 1\n    line 2\n");
         let long = tail(&captured(12));
-        assert!(long.starts_with("    … 2 lines before\n    line 3\n"), "{long}");
+        assert!(
+            long.starts_with("    … 2 lines before\n    line 3\n"),
+            "{long}"
+        );
         assert!(long.ends_with("    line 12\n"), "{long}");
     }
 }

@@ -31,7 +31,9 @@ pub(crate) enum Reason {
 
 /// The text is no [`Halt`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected `never`, or `now` or `soon` with `fail=N`, `success=N` or `done=N`, such as `now,fail=1`")]
+#[error(
+    "expected `never`, or `now` or `soon` with `fail=N`, `success=N` or `done=N`, such as `now,fail=1`"
+)]
 pub(crate) struct ParseHaltError;
 
 impl FromStr for Halt {
@@ -49,7 +51,11 @@ impl FromStr for Halt {
             "done" => Reason::Done,
             _ => return Err(ParseHaltError),
         };
-        let count = count.parse().ok().filter(|count| *count > 0).ok_or(ParseHaltError)?;
+        let count = count
+            .parse()
+            .ok()
+            .filter(|count| *count > 0)
+            .ok_or(ParseHaltError)?;
         match when {
             "soon" => Ok(Self::Soon(Limit { reason, count })),
             "now" => Ok(Self::Now(Limit { reason, count })),

@@ -41,11 +41,18 @@ impl Input {
         let (sender, batches) = bounded(1);
         // The channel has room for this one batch.
         let _ = sender.send(Ok(arguments));
-        Self { batches, total, name: "the command line".into() }
+        Self {
+            batches,
+            total,
+            name: "the command line".into(),
+        }
     }
 
     /// The lines of the file at `path`.
-    pub(crate) fn from_file(path: &Path, delimiter: Delimiter) -> Result<Self, (PathBuf, io::Error)> {
+    pub(crate) fn from_file(
+        path: &Path,
+        delimiter: Delimiter,
+    ) -> Result<Self, (PathBuf, io::Error)> {
         let file = File::open(path).map_err(|error| (path.to_owned(), error))?;
         Ok(Self::read(file, path.display().to_string(), delimiter))
     }
@@ -59,7 +66,11 @@ impl Input {
         let (sender, batches) = bounded(BATCHES_AHEAD);
         // Not joined: it may be blocked in a read for ever, and the end of the process ends it.
         thread::spawn(move || send_all(BufReader::new(source), delimiter, &sender));
-        Self { batches, total: None, name }
+        Self {
+            batches,
+            total: None,
+            name,
+        }
     }
 }
 
@@ -79,7 +90,9 @@ fn send_all(mut source: BufReader<impl Read>, delimiter: Delimiter, sender: &Sen
                 batch.push(OsString::from_vec(argument));
             }
             Err(error) => {
-                let _ = sender.send(Ok(batch)).and_then(|()| sender.send(Err(error)));
+                let _ = sender
+                    .send(Ok(batch))
+                    .and_then(|()| sender.send(Err(error)));
                 return;
             }
         }

@@ -72,7 +72,10 @@ impl JobLog {
     /// Opens the log at `path`. `Fresh` empties it; `Continued` adds to it, after cutting off a
     /// last line that is not whole, as a machine that lost its power may have left it.
     pub(crate) fn open(path: &Path, mode: Mode) -> Result<Self, JobLogError> {
-        let io = |source| JobLogError::Io { path: path.to_owned(), source };
+        let io = |source| JobLogError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -88,7 +91,10 @@ impl JobLog {
         if file.metadata().map_err(io)?.len() == 0 {
             file.write_all(HEADER.as_bytes()).map_err(io)?;
         }
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     /// Appends one line.
@@ -106,10 +112,19 @@ impl JobLog {
         )
         .into_bytes();
         // A log is read line by line.
-        line.extend(entry.command.as_bytes().iter().map(|&b| if b == b'\n' { b' ' } else { b }));
+        line.extend(
+            entry
+                .command
+                .as_bytes()
+                .iter()
+                .map(|&b| if b == b'\n' { b' ' } else { b }),
+        );
         line.push(b'\n');
         let written = self.file.write_all(&line);
-        written.map_err(|source| JobLogError::Io { path: self.path.clone(), source })
+        written.map_err(|source| JobLogError::Io {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
@@ -156,24 +171,35 @@ pub(crate) enum Skip {
 impl Finished {
     /// Reads the log at `path`; one that is not there has no jobs.
     pub(crate) fn read(path: &Path, skip: Skip) -> Result<Self, JobLogError> {
-        let io = |source| JobLogError::Io { path: path.to_owned(), source };
+        let io = |source| JobLogError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             opened => opened.map_err(io)?,
         };
-        let mut finished = Self { path: path.to_owned(), commands: HashMap::new() };
+        let mut finished = Self {
+            path: path.to_owned(),
+            commands: HashMap::new(),
+        };
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
             reader.read_until(b'\n', &mut line).map_err(io)?;
             // The last line may be cut off; then its job is not known to be finished.
-            let Some((b'\n', text)) = line.split_last() else { break };
+            let Some((b'\n', text)) = line.split_last() else {
+                break;
+            };
             if number == 1 && line == HEADER.as_bytes() {
                 continue;
             }
             let Some((sequence, is_success, command)) = parse_line(text) else {
-                return Err(JobLogError::Line { path: path.to_owned(), line: number });
+                return Err(JobLogError::Line {
+                    path: path.to_owned(),
+                    line: number,
+                });
             };
             // The log of a resumed run has a second line for a job that ran again: the last holds.
             if is_success || skip == Skip::All {
@@ -187,9 +213,14 @@ impl Finished {
 
     /// Whether the job is finished already.
     pub(crate) fn contains(&self, sequence: u64, command: &OsStr) -> Result<bool, JobLogError> {
-        let Some(known) = self.commands.get(&sequence) else { return Ok(false) };
-        let logged: Vec<u8> =
-            command.as_bytes().iter().map(|&b| if b == b'\n' { b' ' } else { b }).collect();
+        let Some(known) = self.commands.get(&sequence) else {
+            return Ok(false);
+        };
+        let logged: Vec<u8> = command
+            .as_bytes()
+            .iter()
+            .map(|&b| if b == b'\n' { b' ' } else { b })
+            .collect();
         if *known == hash(&logged) {
             return Ok(true);
         }
@@ -204,7 +235,11 @@ impl Finished {
 fn parse_line(line: &[u8]) -> Option<(u64, bool, &[u8])> {
     let mut fields = line.splitn(9, |&byte| byte == b'\t');
     let mut number = |skip: usize| -> Option<i64> {
-        std::str::from_utf8(fields.nth(skip)?).ok()?.trim().parse().ok()
+        std::str::from_utf8(fields.nth(skip)?)
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     };
     let sequence = u64::try_from(number(0)?).ok()?;
     let (exit_value, signal) = (number(5)?, number(0)?);
@@ -254,7 +289,10 @@ mod tests {
         log.append(&entry(3, 1, "c")).unwrap();
         log.append(&entry(3, 0, "c")).unwrap();
         let contains = |skip, sequence, command| {
-            Finished::read(&path, skip).unwrap().contains(sequence, OsStr::new(command)).unwrap()
+            Finished::read(&path, skip)
+                .unwrap()
+                .contains(sequence, OsStr::new(command))
+                .unwrap()
         };
         assert!(contains(Skip::All, 1, "a") && contains(Skip::Succeeded, 1, "a"));
         assert!(contains(Skip::All, 2, "b") && !contains(Skip::Succeeded, 2, "b"));
@@ -266,9 +304,15 @@ mod tests {
     fn the_log_of_other_jobs_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        JobLog::open(&path, Mode::Fresh).unwrap().append(&entry(1, 0, "gzip a")).unwrap();
+        JobLog::open(&path, Mode::Fresh)
+            .unwrap()
+            .append(&entry(1, 0, "gzip a"))
+            .unwrap();
         let finished = Finished::read(&path, Skip::All).unwrap();
-        let error = finished.contains(1, OsStr::new("gzip b")).unwrap_err().to_string();
+        let error = finished
+            .contains(1, OsStr::new("gzip b"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("job 1 was another command"), "{error}");
         std::fs::write(&path, "no log\n").unwrap();
         let error = Finished::read(&path, Skip::All).unwrap_err().to_string();
@@ -279,10 +323,18 @@ mod tests {
     fn a_last_line_that_is_not_whole_is_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        JobLog::open(&path, Mode::Fresh).unwrap().append(&entry(1, 0, "a")).unwrap();
+        JobLog::open(&path, Mode::Fresh)
+            .unwrap()
+            .append(&entry(1, 0, "a"))
+            .unwrap();
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, [&whole, &b"2\t:\t17000"[..]].concat()).unwrap();
-        assert!(!Finished::read(&path, Skip::All).unwrap().contains(2, OsStr::new("b")).unwrap());
+        assert!(
+            !Finished::read(&path, Skip::All)
+                .unwrap()
+                .contains(2, OsStr::new("b"))
+                .unwrap()
+        );
         JobLog::open(&path, Mode::Continued).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), whole);
     }

@@ -94,12 +94,22 @@ impl<'a> Line<'a> {
     /// The line of a pool's event, if it has one: the end of a job is told with its result.
     pub(crate) fn of_event(event: PoolEvent, seq: u64, name: Option<&'a str>) -> Option<Self> {
         match event.kind {
-            PoolEventKind::Started { attempt, worker, .. } => {
-                Some(Self::Started { seq, name, attempt, worker })
-            }
+            PoolEventKind::Started {
+                attempt, worker, ..
+            } => Some(Self::Started {
+                seq,
+                name,
+                attempt,
+                worker,
+            }),
             PoolEventKind::Retrying { error, delay, .. } => {
                 let delay_s = delay.as_secs_f64();
-                Some(Self::Retrying { seq, name, error, delay_s })
+                Some(Self::Retrying {
+                    seq,
+                    name,
+                    error,
+                    delay_s,
+                })
             }
             _ => None,
         }
@@ -115,7 +125,10 @@ impl Ran {
         stderr: Text,
     ) -> Option<Self> {
         let result = result?;
-        let started = outcome.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started = outcome
+            .started
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let is_signal = outcome.signal != 0;
         let exit_code = match result.exit {
             pepita::task::Exit::Code(code) => Some(code),
@@ -178,7 +191,9 @@ impl Summary {
 
     /// Closes the counts of a run that began at `started`.
     pub(crate) fn close(&mut self, started: SystemTime, exit_code: u8) {
-        let wall = SystemTime::now().duration_since(started).unwrap_or(Duration::ZERO);
+        let wall = SystemTime::now()
+            .duration_since(started)
+            .unwrap_or(Duration::ZERO);
         self.wall_s = wall.as_secs_f64();
         self.exit_code = exit_code;
     }
@@ -187,9 +202,11 @@ impl Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "pepita: {} succeeded", self.succeeded)?;
-        for (count, what) in
-            [(self.failed, "failed"), (self.cancelled, "cancelled"), (self.skipped, "skipped")]
-        {
+        for (count, what) in [
+            (self.failed, "failed"),
+            (self.cancelled, "cancelled"),
+            (self.skipped, "skipped"),
+        ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }

@@ -116,8 +116,17 @@ impl Outcome {
 
     /// Tells the log.
     pub(crate) fn trace(&self, job: u64, name: Option<&str>) {
-        let (status, attempts, reason) = (self.status.label(), self.attempts, self.reason.as_deref());
-        tracing::debug!(job, name, status, reason, attempts, wall_s = self.wall.as_secs_f64(), "job ended");
+        let (status, attempts, reason) =
+            (self.status.label(), self.attempts, self.reason.as_deref());
+        tracing::debug!(
+            job,
+            name,
+            status,
+            reason,
+            attempts,
+            wall_s = self.wall.as_secs_f64(),
+            "job ended"
+        );
     }
 
     /// Whether it ended well.

@@ -43,12 +43,21 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
     if args.dry_run {
         return dry_run(&recipe, &input, &finished);
     }
-    let engine = Engine::new(args.jobs.unwrap_or_else(default_jobs), args.over.halt).map_err(RunError::usage)?;
+    let engine = Engine::new(args.jobs.unwrap_or_else(default_jobs), args.over.halt)
+        .map_err(RunError::usage)?;
     if let Ok(task) = recipe.task(&["true".into()]) {
         engine.check(&task).map_err(RunError::usage)?;
     }
-    let mode = if args.over.resume || args.over.resume_failed { Mode::Continued } else { Mode::Fresh };
-    let joblog = args.joblog.as_deref().map(|path| JobLog::open(path, mode)).transpose();
+    let mode = if args.over.resume || args.over.resume_failed {
+        Mode::Continued
+    } else {
+        Mode::Fresh
+    };
+    let joblog = args
+        .joblog
+        .as_deref()
+        .map(|path| JobLog::open(path, mode))
+        .transpose();
     let joblog = joblog.map_err(RunError::usage)?;
     let is_json = format == Format::Json;
     let show_progress = !args.no_progress && !is_json && !args.over.ungroup;
@@ -73,27 +82,41 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
         joblog,
         finished,
     };
-    run.to_end(&input)
+    run.finish(&input)
 }
 
 /// Splits the command line into the command and where its arguments come from.
 fn read_command(args: &RunArgs) -> Result<(Template, Input), RunError> {
     let over = &args.over;
-    let delimiter = if over.null { Delimiter::Nul } else { Delimiter::Newline };
+    let delimiter = if over.null {
+        Delimiter::Nul
+    } else {
+        Delimiter::Newline
+    };
     let separator = args.command.iter().position(|word| word == ":::");
     let (command, list) = match separator {
         Some(at) => (&args.command[..at], Some(&args.command[at + 1..])),
         None => (&args.command[..], None),
     };
-    if let Some(other) = args.command.iter().find(|word| *word == "::::" || *word == ":::+") {
+    if let Some(other) = args
+        .command
+        .iter()
+        .find(|word| *word == "::::" || *word == ":::+")
+    {
         let other = other.display();
-        return Err(RunError::Usage(format!("`{other}` is not known here; `--arg-file FILE` reads arguments from a file")));
+        return Err(RunError::Usage(format!(
+            "`{other}` is not known here; `--arg-file FILE` reads arguments from a file"
+        )));
     }
     if list.is_some_and(|list| list.iter().any(|word| word == ":::")) {
-        return Err(RunError::Usage("`:::` stands twice; expected one list of arguments".into()));
+        return Err(RunError::Usage(
+            "`:::` stands twice; expected one list of arguments".into(),
+        ));
     }
     if list.is_some() && over.arg_file.is_some() {
-        return Err(RunError::Usage("both `:::` and `--arg-file` give arguments; expected one of them".into()));
+        return Err(RunError::Usage(
+            "both `:::` and `--arg-file` give arguments; expected one of them".into(),
+        ));
     }
     if command.is_empty() && !over.shell {
         return Err(RunError::Usage(
@@ -121,7 +144,10 @@ fn dry_run(recipe: &Recipe, input: &Input, finished: &Finished) -> Result<u8, Ru
         for argument in batch {
             sequence += 1;
             let line = quote::join(recipe.template.expand(&argument, sequence));
-            if !finished.contains(sequence, &line).map_err(RunError::usage)? {
+            if !finished
+                .contains(sequence, &line)
+                .map_err(RunError::usage)?
+            {
                 console.print(line.as_encoded_bytes())?;
             }
         }
@@ -158,8 +184,18 @@ impl Recipe {
             true => (Output::Inherit, Output::Inherit),
             false => Outputs::collectors(),
         };
-        let limits = Limits { memory_bytes: over.memory, ..Limits::default() };
-        Ok(Self { template, timeout: over.timeout, retry, limits, stdout, stderr })
+        let limits = Limits {
+            memory_bytes: over.memory,
+            ..Limits::default()
+        };
+        Ok(Self {
+            template,
+            timeout: over.timeout,
+            retry,
+            limits,
+            stdout,
+            stderr,
+        })
     }
 
     fn task(&self, words: &[OsString]) -> Result<Task, TaskBuildError> {
@@ -215,12 +251,13 @@ enum Stopping {
 }
 
 impl Over {
-    fn to_end(mut self, input: &Input) -> Result<u8, RunError> {
+    fn finish(mut self, input: &Input) -> Result<u8, RunError> {
         let nothing = never::<Batch>();
         let mut batches = &input.batches;
         loop {
             let is_paced = self.feed()?;
-            let is_fed = !self.is_accepting || (batches.same_channel(&nothing) && self.waiting.is_empty());
+            let is_fed =
+                !self.is_accepting || (batches.same_channel(&nothing) && self.waiting.is_empty());
             if is_fed && self.engine.is_idle() {
                 break;
             }
@@ -267,11 +304,17 @@ impl Over {
             if self.held.as_ref().is_some_and(Held::is_full) {
                 return Ok(true);
             }
-            let Some(argument) = self.waiting.pop_front() else { return Ok(false) };
+            let Some(argument) = self.waiting.pop_front() else {
+                return Ok(false);
+            };
             self.sequence += 1;
             let words = self.recipe.template.expand(&argument, self.sequence);
             let command = quote::join(&words);
-            if self.finished.contains(self.sequence, &command).map_err(RunError::usage)? {
+            if self
+                .finished
+                .contains(self.sequence, &command)
+                .map_err(RunError::usage)?
+            {
                 self.summary.count(Status::Skipped);
                 continue;
             }
@@ -288,7 +331,11 @@ impl Over {
                 }
                 Err(error) => {
                     self.summary.count(Status::Failed);
-                    self.console.note(&format!("pepita: job {}: {}", self.sequence, in_full(&error)));
+                    self.console.note(&format!(
+                        "pepita: job {}: {}",
+                        self.sequence,
+                        in_full(&error)
+                    ));
                 }
             }
         }
@@ -308,7 +355,11 @@ impl Over {
         let outcome = Outcome::new(&done.result, done.ended);
         self.summary.count(outcome.status);
         outcome.trace(done.key, None);
-        if let Some(log) = self.joblog.as_mut().filter(|_| outcome.status != Status::Cancelled) {
+        if let Some(log) = self
+            .joblog
+            .as_mut()
+            .filter(|_| outcome.status != Status::Cancelled)
+        {
             let entry = Entry {
                 sequence: done.key,
                 started: outcome.started,
@@ -324,17 +375,30 @@ impl Over {
             && self.console.format() == Format::Plain
             && outcome.status != Status::Cancelled
         {
-            self.console.note(&format!("pepita: job {}: {reason}: {}", done.key, as_text(&command)));
+            self.console.note(&format!(
+                "pepita: job {}: {reason}: {}",
+                done.key,
+                as_text(&command)
+            ));
         }
         for stream in [&mut done.outputs.stdout, &mut done.outputs.stderr] {
             if let Some(error) = stream.take_error() {
-                self.console.note(&format!("pepita: job {}: a part of its output is lost: {error}", done.key));
+                self.console.note(&format!(
+                    "pepita: job {}: a part of its output is lost: {error}",
+                    done.key
+                ));
                 self.summary.failed += 1;
             }
         }
         self.check_halt();
-        let job = Job { done, command, outcome };
-        let Some(held) = &mut self.held else { return self.show(job) };
+        let job = Job {
+            done,
+            command,
+            outcome,
+        };
+        let Some(held) = &mut self.held else {
+            return self.show(job);
+        };
         held.put(job);
         while let Some(job) = self.held.as_mut().and_then(Held::next) {
             self.show(job)?;
@@ -348,8 +412,10 @@ impl Over {
         if self.console.format() == Format::Plain {
             return Ok(self.console.outputs(outputs)?);
         }
-        let (stdout, stderr) =
-            (Text::of_spool(&mut outputs.stdout), Text::of_spool(&mut outputs.stderr));
+        let (stdout, stderr) = (
+            Text::of_spool(&mut outputs.stdout),
+            Text::of_spool(&mut outputs.stderr),
+        );
         let finished = json::Finished {
             seq: job.done.key,
             name: None,
@@ -362,7 +428,11 @@ impl Over {
     }
 
     fn report(&mut self, event: PoolEvent) -> Result<(), RunError> {
-        match self.keys.get(&event.id).and_then(|seq| Line::of_event(event, *seq, None)) {
+        match self
+            .keys
+            .get(&event.id)
+            .and_then(|seq| Line::of_event(event, *seq, None))
+        {
             Some(line) => Ok(self.console.json(&line)?),
             None => Ok(()),
         }

@@ -58,14 +58,21 @@ impl Outputs {
 
 impl From<Vec<u8>> for Spool {
     fn from(memory: Vec<u8>) -> Self {
-        Self { len: memory.len() as u64, memory, ..Self::default() }
+        Self {
+            len: memory.len() as u64,
+            memory,
+            ..Self::default()
+        }
     }
 }
 
 impl Spool {
     fn clear(&mut self) {
         self.memory.clear();
-        *self = Self { memory: std::mem::take(&mut self.memory), ..Self::default() };
+        *self = Self {
+            memory: std::mem::take(&mut self.memory),
+            ..Self::default()
+        };
     }
 
     fn push(&mut self, chunk: &[u8]) {

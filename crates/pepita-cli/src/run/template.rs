@@ -53,7 +53,10 @@ impl Template {
     /// a word at all, which only a shell can make sense of, the argument is the command.
     pub(crate) fn new(words: &[OsString], shell: Shell) -> Self {
         let mut words: Vec<_> = words.iter().map(|word| split(word.as_bytes())).collect();
-        let has_placeholder = words.iter().flatten().any(|part| matches!(part, Part::Put(_)));
+        let has_placeholder = words
+            .iter()
+            .flatten()
+            .any(|part| matches!(part, Part::Put(_)));
         if words.is_empty() {
             words.push(vec![Part::Put(Placeholder::Code)]);
         } else if !has_placeholder {
@@ -66,10 +69,16 @@ impl Template {
     pub(crate) fn expand(&self, argument: &OsStr, sequence: u64) -> Vec<OsString> {
         let argument = argument.as_bytes();
         if self.shell == Shell::No {
-            let words = self.words.iter().map(|word| fill(word, argument, sequence, Shell::No));
+            let words = self
+                .words
+                .iter()
+                .map(|word| fill(word, argument, sequence, Shell::No));
             return words.map(OsString::from_vec).collect();
         }
-        let words = self.words.iter().map(|word| fill(word, argument, sequence, Shell::Sh));
+        let words = self
+            .words
+            .iter()
+            .map(|word| fill(word, argument, sequence, Shell::Sh));
         let line = words.collect::<Vec<_>>().join(&b' ');
         vec!["/bin/sh".into(), "-c".into(), OsString::from_vec(line)]
     }
@@ -136,13 +145,20 @@ fn without_extension(path: &[u8]) -> &[u8] {
 
 /// What follows the last `/` (Perl: `s:.*/::`).
 fn file_name(path: &[u8]) -> &[u8] {
-    let start = path.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+    let start = path
+        .iter()
+        .rposition(|&byte| byte == b'/')
+        .map_or(0, |at| at + 1);
     &path[start..]
 }
 
 /// As `dirname(1)`.
 fn directory(path: &[u8]) -> &[u8] {
-    let trim = |path: &[u8]| path.iter().rposition(|&byte| byte != b'/').map_or(0, |at| at + 1);
+    let trim = |path: &[u8]| {
+        path.iter()
+            .rposition(|&byte| byte != b'/')
+            .map_or(0, |at| at + 1)
+    };
     let stem = &path[..trim(path)];
     if stem.is_empty() {
         return if path.is_empty() { b"." } else { b"/" };
@@ -170,11 +186,36 @@ mod tests {
     #[test]
     fn placeholders_mean_what_they_mean_to_gnu_parallel() {
         let all = ["{}", "{.}", "{/}", "{//}", "{/.}", "{#}"];
-        check(&all, Shell::No, "a/b.tar.gz", &["a/b.tar.gz", "a/b.tar", "b.tar.gz", "a", "b.tar", "7"]);
-        check(&all, Shell::No, "plain", &["plain", "plain", "plain", ".", "plain", "7"]);
-        check(&all, Shell::No, "a.d/b", &["a.d/b", "a.d/b", "b", "a.d", "b", "7"]);
-        check(&all, Shell::No, "/x.c", &["/x.c", "/x", "x.c", "/", "x", "7"]);
-        check(&all, Shell::No, "a//b/", &["a//b/", "a//b/", "", "a", "", "7"]);
+        check(
+            &all,
+            Shell::No,
+            "a/b.tar.gz",
+            &["a/b.tar.gz", "a/b.tar", "b.tar.gz", "a", "b.tar", "7"],
+        );
+        check(
+            &all,
+            Shell::No,
+            "plain",
+            &["plain", "plain", "plain", ".", "plain", "7"],
+        );
+        check(
+            &all,
+            Shell::No,
+            "a.d/b",
+            &["a.d/b", "a.d/b", "b", "a.d", "b", "7"],
+        );
+        check(
+            &all,
+            Shell::No,
+            "/x.c",
+            &["/x.c", "/x", "x.c", "/", "x", "7"],
+        );
+        check(
+            &all,
+            Shell::No,
+            "a//b/",
+            &["a//b/", "a//b/", "", "a", "", "7"],
+        );
         check(&all, Shell::No, "", &["", "", "", ".", "", "7"]);
         check(&all, Shell::No, "x.", &["x.", "x.", "x.", ".", "x.", "7"]);
     }
@@ -182,19 +223,44 @@ mod tests {
     #[test]
     fn a_command_without_a_placeholder_gets_the_argument_at_its_end() {
         check(&["echo", "-n"], Shell::No, "a b", &["echo", "-n", "a b"]);
-        check(&["echo", "{.", "{x}"], Shell::No, "a", &["echo", "{.", "{x}", "a"]);
+        check(
+            &["echo", "{.", "{x}"],
+            Shell::No,
+            "a",
+            &["echo", "{.", "{x}", "a"],
+        );
     }
 
     #[test]
     fn an_argument_stays_one_word_and_is_not_expanded_again() {
-        check(&["cp", "{}", "{}.bak"], Shell::No, "a b", &["cp", "a b", "a b.bak"]);
+        check(
+            &["cp", "{}", "{}.bak"],
+            Shell::No,
+            "a b",
+            &["cp", "a b", "a b.bak"],
+        );
         check(&["echo", "<{}{#}>"], Shell::No, "{#}", &["echo", "<{#}7>"]);
     }
 
     #[test]
     fn for_a_shell_arguments_are_quoted_and_the_rest_is_code() {
-        check(&["wc -l {} | sort"], Shell::Sh, "it's", &["/bin/sh", "-c", "wc -l 'it'\\''s' | sort"]);
-        check(&["echo", "$HOME"], Shell::Sh, "$x", &["/bin/sh", "-c", "echo $HOME '$x'"]);
-        check(&[], Shell::Sh, "echo $x | wc", &["/bin/sh", "-c", "echo $x | wc"]);
+        check(
+            &["wc -l {} | sort"],
+            Shell::Sh,
+            "it's",
+            &["/bin/sh", "-c", "wc -l 'it'\\''s' | sort"],
+        );
+        check(
+            &["echo", "$HOME"],
+            Shell::Sh,
+            "$x",
+            &["/bin/sh", "-c", "echo $HOME '$x'"],
+        );
+        check(
+            &[],
+            Shell::Sh,
+            "echo $x | wc",
+            &["/bin/sh", "-c", "echo $x | wc"],
+        );
     }
 }

@@ -11,7 +11,11 @@ use crate::{read_joblog, run};
 fn run_plan(dir: &Path, plan: &str, options: &[&str]) -> crate::Ran {
     let path = dir.join("plan.toml");
     fs::write(&path, plan).unwrap();
-    run(["run"].iter().chain(options).copied().chain([path.to_str().unwrap()]))
+    run(["run"]
+        .iter()
+        .chain(options)
+        .copied()
+        .chain([path.to_str().unwrap()]))
 }
 
 #[test]
@@ -59,7 +63,13 @@ fn what_comes_after_a_failure_is_skipped_and_the_rest_runs() {
         command = ["echo", "good"]
     "#;
     let ran = run_plan(dir.path(), plan, &[]).expect(1, "good\n");
-    for want in ["exit code 7", "    the reason", "after bad", "after child", "1 failed, 2 skipped"] {
+    for want in [
+        "exit code 7",
+        "    the reason",
+        "after bad",
+        "after child",
+        "1 failed, 2 skipped",
+    ] {
         assert!(ran.stderr.contains(want), "{want}: {}", ran.stderr);
     }
 }
@@ -95,7 +105,11 @@ fn each_setting_reaches_its_task() {
     check("env = { A = \"1\" }", "echo $A", "1\n");
     check("env-clear = true", "echo \"<$HOME>\"", "<>\n");
     check("dir = \"sub\"", "cat in.txt", "from a file\n");
-    check("dir = \"sub\"\nstdin = { file = \"in.txt\" }", "cat", "from a file\n");
+    check(
+        "dir = \"sub\"\nstdin = { file = \"in.txt\" }",
+        "cat",
+        "from a file\n",
+    );
     check("stdin = \"text\"", "cat", "text");
     check("", "cat", "");
     check("stdout = \"null\"", "echo x", "");
@@ -103,16 +117,31 @@ fn each_setting_reaches_its_task() {
     check("stdout = { capture = \"3B\" }", "echo 12345", "123");
     check("stdout = { file = \"out\" }", "echo x", "");
     check("stdout = { append = \"out\" }", "echo y", "");
-    assert_eq!(fs::read_to_string(dir.path().join("out")).unwrap(), "x\ny\n");
+    assert_eq!(
+        fs::read_to_string(dir.path().join("out")).unwrap(),
+        "x\ny\n"
+    );
     check("limits = { open-files = 17 }", "ulimit -n", "17\n");
     check("limits = { cpu-time = \"9s\" }", "ulimit -t", "9\n");
-    check("limits = { address-space = \"512MiB\" }", "ulimit -v", "524288\n");
+    check(
+        "limits = { address-space = \"512MiB\" }",
+        "ulimit -v",
+        "524288\n",
+    );
     check("limits = { file-size = \"1MiB\" }", "ulimit -f", "2048\n");
-    check("cpus = [0]", "grep Cpus_allowed_list /proc/self/status | cut -f2", "0\n");
+    check(
+        "cpus = [0]",
+        "grep Cpus_allowed_list /proc/self/status | cut -f2",
+        "0\n",
+    );
     let flaky = "[ -e marker ] || { touch marker; exit 9; }; echo again";
     check("retries = 1", flaky, "again\n");
     fs::remove_file(dir.path().join("marker")).unwrap();
-    check("retry = { attempts = 2, delay = \"1ms\", on = [9] }", flaky, "again\n");
+    check(
+        "retry = { attempts = 2, delay = \"1ms\", on = [9] }",
+        flaky,
+        "again\n",
+    );
     fs::remove_file(dir.path().join("marker")).unwrap();
     let plan = format!(
         "[[task]]\nname = \"t\"\nretry = {{ attempts = 2, on = [8] }}\nshell = '''{flaky}'''\n"
@@ -139,7 +168,12 @@ fn defaults_hold_for_tasks_that_say_nothing_else() {
 fn a_pipeline_fails_with_any_of_its_stages() {
     let dir = tempdir().unwrap();
     let plan = |stages: &str| format!("[[task]]\nname = \"p\"\npipeline = {stages}\n");
-    run_plan(dir.path(), &plan(r#"[["printf", "b\na\n"], ["sort"]]"#), &[]).expect(0, "a\nb\n");
+    run_plan(
+        dir.path(),
+        &plan(r#"[["printf", "b\na\n"], ["sort"]]"#),
+        &[],
+    )
+    .expect(0, "a\nb\n");
     run_plan(dir.path(), &plan(r#"[["false"], ["cat"]]"#), &[]).expect(1, "");
 }
 
@@ -164,7 +198,10 @@ fn the_job_log_has_a_line_for_each_task_that_ran() {
 
 #[test]
 fn the_example_of_the_documentation_runs_again_and_again() {
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/tasks.toml");
+    let example = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/examples/tasks.toml"
+    );
     if !Path::new(example).exists() {
         eprintln!("skipped: docs/examples is not in the package");
         return;
@@ -172,7 +209,11 @@ fn the_example_of_the_documentation_runs_again_and_again() {
     for _ in 0..2 {
         let ran = run(["run", example]);
         assert_eq!(ran.code, 0, "{ran:?}");
-        for want in ["all tasks have run", "      3 ublk\n", "the second attempt found the marker"] {
+        for want in [
+            "all tasks have run",
+            "      3 ublk\n",
+            "the second attempt found the marker",
+        ] {
             assert!(ran.stdout.contains(want), "{want}: {ran:?}");
         }
         assert!(ran.stderr.contains("in 2 attempts"), "{}", ran.stderr);

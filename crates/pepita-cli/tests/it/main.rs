@@ -14,7 +14,10 @@ use std::process::{Command, Output, Stdio};
 /// The program, in an environment that no user's settings reach.
 fn pepita<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepita"));
-    command.args(args).env_remove("PEPITA_LOG").stdin(Stdio::null());
+    command
+        .args(args)
+        .env_remove("PEPITA_LOG")
+        .stdin(Stdio::null());
     command
 }
 
@@ -26,7 +29,10 @@ fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Ran {
 /// Runs it to its end with `input` on standard input.
 fn run_with_input<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>, input: &[u8]) -> Ran {
     let mut command = pepita(args);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
@@ -70,7 +76,10 @@ impl Ran {
 
     /// Its lines of standard output as JSON.
     fn json(&self) -> Vec<serde_json::Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -85,7 +94,12 @@ fn read_joblog(path: &Path) -> Vec<(u64, i32, i32, String)> {
         .map(|line| {
             let fields: Vec<_> = line.splitn(9, '\t').collect();
             let number = |at: usize| fields[at].parse().unwrap();
-            (fields[0].parse().unwrap(), number(6), number(7), fields[8].to_owned())
+            (
+                fields[0].parse().unwrap(),
+                number(6),
+                number(7),
+                fields[8].to_owned(),
+            )
         })
         .collect();
     jobs.sort();

@@ -10,12 +10,21 @@ use crate::{pepita, read_joblog, run, run_with_input};
 
 #[test]
 fn arguments_come_from_the_command_line_a_file_or_standard_input() {
-    assert_eq!(run(["run", "--", "echo", "<{}>", ":::", "a b", "c"]).sorted(), ["<a b>", "<c>"]);
-    assert_eq!(run_with_input(["run", "--", "echo"], b"x\ny z\n").sorted(), ["x", "y z"]);
+    assert_eq!(
+        run(["run", "--", "echo", "<{}>", ":::", "a b", "c"]).sorted(),
+        ["<a b>", "<c>"]
+    );
+    assert_eq!(
+        run_with_input(["run", "--", "echo"], b"x\ny z\n").sorted(),
+        ["x", "y z"]
+    );
     let dir = tempdir().unwrap();
     let list = dir.path().join("list");
     fs::write(&list, "1\n2").unwrap();
-    assert_eq!(run(["run", "-a", list.to_str().unwrap(), "--", "echo", "n"]).sorted(), ["n 1", "n 2"]);
+    assert_eq!(
+        run(["run", "-a", list.to_str().unwrap(), "--", "echo", "n"]).sorted(),
+        ["n 1", "n 2"]
+    );
     run(["run", "--", "echo", ":::"]).expect(0, "");
 }
 
@@ -29,23 +38,54 @@ fn with_keep_order_outputs_come_in_the_order_of_the_arguments() {
     // The first job ends last: it waits for a file that the last one makes.
     let dir = tempdir().unwrap();
     let marker = dir.path().join("marker");
-    let script = "case $0 in 1) while ! [ -e $1 ]; do sleep 0.01; done;; 3) touch $1;; esac; echo $0";
-    let args = ["run", "-j3", "-k", "--", "sh", "-c", script, "{}", marker.to_str().unwrap(), ":::", "1", "2", "3"];
+    let script =
+        "case $0 in 1) while ! [ -e $1 ]; do sleep 0.01; done;; 3) touch $1;; esac; echo $0";
+    let args = [
+        "run",
+        "-j3",
+        "-k",
+        "--",
+        "sh",
+        "-c",
+        script,
+        "{}",
+        marker.to_str().unwrap(),
+        ":::",
+        "1",
+        "2",
+        "3",
+    ];
     run(args).expect(0, "1\n2\n3\n");
 }
 
 #[test]
 fn the_output_of_a_job_is_shown_whole_and_each_stream_where_it_belongs() {
     let script = "for i in 1 2 3; do echo out$0; echo err$0 >&2; done";
-    let ran = run(["run", "-j4", "--", "sh", "-c", script, ":::", "a", "b", "c", "d"]);
+    let ran = run([
+        "run", "-j4", "--", "sh", "-c", script, ":::", "a", "b", "c", "d",
+    ]);
     let lines: Vec<_> = ran.stdout.lines().collect();
-    assert!(lines.chunks(3).all(|job| job.iter().all(|line| *line == job[0])), "{lines:?}");
+    assert!(
+        lines
+            .chunks(3)
+            .all(|job| job.iter().all(|line| *line == job[0])),
+        "{lines:?}"
+    );
     assert_eq!((lines.len(), ran.stderr.lines().count()), (12, 12));
 }
 
 #[test]
 fn more_than_memory_keeps_is_shown_whole_too() {
-    let ran = run(["run", "--", "head", "-c", "{}", "/dev/zero", ":::", "5000000"]);
+    let ran = run([
+        "run",
+        "--",
+        "head",
+        "-c",
+        "{}",
+        "/dev/zero",
+        ":::",
+        "5000000",
+    ]);
     assert_eq!((ran.code, ran.stdout.len()), (0, 5_000_000));
 }
 
@@ -54,16 +94,38 @@ fn the_output_of_an_attempt_that_is_repeated_is_not_shown() {
     let dir = tempdir().unwrap();
     let marker = dir.path().join("marker");
     let script = "if [ -e $0 ]; then echo second; else touch $0; echo first; exit 1; fi";
-    let retry = ["run", "--retries", "1", "--retry-delay", "1ms", "--", "sh", "-c", script];
-    run(retry.iter().copied().chain([":::", marker.to_str().unwrap()])).expect(0, "second\n");
+    let retry = [
+        "run",
+        "--retries",
+        "1",
+        "--retry-delay",
+        "1ms",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    run(retry
+        .iter()
+        .copied()
+        .chain([":::", marker.to_str().unwrap()]))
+    .expect(0, "second\n");
 }
 
 #[test]
 fn the_exit_code_says_whether_all_succeeded() {
     run(["run", "--", "true", ":::", "a", "b"]).expect(0, "");
     let ran = run(["run", "--", "sh", "-c", "exit $0", ":::", "0", "3"]).expect(1, "");
-    assert!(ran.stderr.contains("job 2: exit code 3: sh -c 'exit $0' 3"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("1 succeeded, 1 failed"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("job 2: exit code 3: sh -c 'exit $0' 3"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("1 succeeded, 1 failed"),
+        "{}",
+        ran.stderr
+    );
     let ran = run(["run", "--", "/no/such/program", ":::", "a"]).expect(1, "");
     assert!(ran.stderr.contains("not found"), "{}", ran.stderr);
 }
@@ -72,14 +134,32 @@ fn the_exit_code_says_whether_all_succeeded() {
 fn bad_usage_has_exit_code_2_and_says_what_is_expected() {
     for (args, want) in [
         (&["run"][..], "nothing to run; expected"),
-        (&["run", "x.toml", "--", "true"], "both a file and a command"),
-        (&["run", "--retries", "1", "x.toml"], "`--retries` is for a command over arguments"),
-        (&["run", "--", "echo", ":::", "a", ":::", "b"], "`:::` stands twice"),
+        (
+            &["run", "x.toml", "--", "true"],
+            "both a file and a command",
+        ),
+        (
+            &["run", "--retries", "1", "x.toml"],
+            "`--retries` is for a command over arguments",
+        ),
+        (
+            &["run", "--", "echo", ":::", "a", ":::", "b"],
+            "`:::` stands twice",
+        ),
         (&["run", "--", "echo", "::::", "a"], "--arg-file"),
-        (&["run", "-a", "/no/such/file", "--", "echo"], "/no/such/file: No such file"),
-        (&["run", "--retry-delay", "1s", "--", "echo", ":::", "a"], "needs `--retries`"),
+        (
+            &["run", "-a", "/no/such/file", "--", "echo"],
+            "/no/such/file: No such file",
+        ),
+        (
+            &["run", "--retry-delay", "1s", "--", "echo", ":::", "a"],
+            "needs `--retries`",
+        ),
         (&["run", "--timeout", "5", "--", "x"], "the unit is missing"),
-        (&["run", "no-such-plan.toml"], "no-such-plan.toml: No such file"),
+        (
+            &["run", "no-such-plan.toml"],
+            "no-such-plan.toml: No such file",
+        ),
         (&["rum"], "run"),
     ] {
         let ran = run(args).expect(2, "");
@@ -95,7 +175,15 @@ fn jobs_read_no_standard_input() {
 #[test]
 fn commands_are_run_directly_and_with_shell_by_a_shell() {
     run(["run", "--", "echo", "$HOME", "|", ":::", ";x"]).expect(0, "$HOME | ;x\n");
-    run(["run", "--shell", "--", "echo {} | tr a-z A-Z", ":::", "it's"]).expect(0, "IT'S\n");
+    run([
+        "run",
+        "--shell",
+        "--",
+        "echo {} | tr a-z A-Z",
+        ":::",
+        "it's",
+    ])
+    .expect(0, "IT'S\n");
     run_with_input(["run", "-k", "--shell"], b"echo 1 | cat\nexit 0\n").expect(0, "1\n");
 }
 
@@ -103,7 +191,14 @@ fn commands_are_run_directly_and_with_shell_by_a_shell() {
 fn a_dry_run_prints_commands_that_a_shell_would_take_and_runs_nothing() {
     let dir = tempdir().unwrap();
     let marker = dir.path().join("a b");
-    let ran = run(["run", "--dry-run", "--", "touch", ":::", marker.to_str().unwrap()]);
+    let ran = run([
+        "run",
+        "--dry-run",
+        "--",
+        "touch",
+        ":::",
+        marker.to_str().unwrap(),
+    ]);
     ran.expect(0, &format!("touch '{}'\n", marker.display()));
     assert!(!marker.exists());
 }
@@ -113,8 +208,21 @@ fn a_timeout_ends_a_job_and_is_logged_as_minus_one() {
     let dir = tempdir().unwrap();
     let log = dir.path().join("log");
     let log_arg = log.to_str().unwrap();
-    let ran = run(["run", "--timeout", "50ms", "--joblog", log_arg, "--", "sleep", ":::", "600"]);
-    assert!(ran.code == 1 && ran.stderr.contains("timed out after"), "{ran:?}");
+    let ran = run([
+        "run",
+        "--timeout",
+        "50ms",
+        "--joblog",
+        log_arg,
+        "--",
+        "sleep",
+        ":::",
+        "600",
+    ]);
+    assert!(
+        ran.code == 1 && ran.stderr.contains("timed out after"),
+        "{ran:?}"
+    );
     let jobs = read_joblog(&log);
     assert_eq!((jobs.len(), jobs[0].0, jobs[0].1), (1, 1, -1));
 }
@@ -136,10 +244,21 @@ fn a_run_resumes_where_its_log_ends() {
     let logged: Vec<_> = read_joblog(&log).iter().map(|job| (job.0, job.1)).collect();
     assert_eq!(logged, [(1, 0), (2, 1)]);
     assert_eq!(run(args("--resume", &["1", "2", "3"])).sorted(), ["3"]);
-    assert_eq!(run(args("--resume-failed", &["1", "2", "3", "4"])).sorted(), ["2", "4"]);
+    assert_eq!(
+        run(args("--resume-failed", &["1", "2", "3", "4"])).sorted(),
+        ["2", "4"]
+    );
     let ran = run(args("--resume", &["other"])).expect(2, "");
-    assert!(ran.stderr.contains("job 1 was another command"), "{}", ran.stderr);
-    assert_eq!(read_joblog(&log).len(), 5, "the log is added to, not replaced");
+    assert!(
+        ran.stderr.contains("job 1 was another command"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(
+        read_joblog(&log).len(),
+        5,
+        "the log is added to, not replaced"
+    );
 }
 
 #[test]
@@ -155,9 +274,14 @@ fn gnu_parallel_reads_our_log_and_we_read_its() {
         return;
     };
     assert!(made.status.success(), "{made:?}");
-    run(["run", "--resume", "--joblog", log_arg, "--", "echo", ":::", "a", "b", "c"]).expect(0, "c\n");
+    run([
+        "run", "--resume", "--joblog", log_arg, "--", "echo", ":::", "a", "b", "c",
+    ])
+    .expect(0, "c\n");
     let next = std::process::Command::new("parallel")
-        .args(["--resume", "--joblog", log_arg, "echo", "{}", ":::", "a", "b", "c", "d"])
+        .args([
+            "--resume", "--joblog", log_arg, "echo", "{}", ":::", "a", "b", "c", "d",
+        ])
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&next.stdout), "d\n");
@@ -169,7 +293,9 @@ fn halt_gives_up_and_says_by_the_exit_code_why() {
     let log = dir.path().join("log");
     let log_arg = log.to_str().unwrap();
     let halted = |halt: &str, script: &str| {
-        let args = ["run", "-j1", "--halt", halt, "--joblog", log_arg, "--", "sh", "-c", script];
+        let args = [
+            "run", "-j1", "--halt", halt, "--joblog", log_arg, "--", "sh", "-c", script,
+        ];
         let ran = run(args.into_iter().chain([":::", "1", "2", "3", "4"]));
         (ran.code, read_joblog(&log).len())
     };
@@ -178,7 +304,18 @@ fn halt_gives_up_and_says_by_the_exit_code_why() {
     assert_eq!(halted("never", "exit 1"), (1, 4));
     // The second job, which runs beside the first and would never end, is killed.
     let ends = "[ $0 = 1 ] && exit 1; exec sleep 600";
-    let args = ["run", "-j2", "--halt", "now,fail=1", "--joblog", log_arg, "--", "sh", "-c", ends];
+    let args = [
+        "run",
+        "-j2",
+        "--halt",
+        "now,fail=1",
+        "--joblog",
+        log_arg,
+        "--",
+        "sh",
+        "-c",
+        ends,
+    ];
     assert_eq!(run(args.into_iter().chain([":::", "1", "2", "3"])).code, 1);
     assert_eq!(read_joblog(&log).len(), 1);
 }
@@ -210,7 +347,9 @@ fn a_reader_that_goes_away_ends_the_run_quietly() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((line.trim(), output.status.code()), ("y", Some(141)));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");

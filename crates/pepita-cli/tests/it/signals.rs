@@ -35,7 +35,18 @@ impl Waiting {
         let script = "echo $$; read line < $0; echo end";
         let log = dir.path().join("log");
         let options = ["run", "-j1", "--ungroup", "--joblog", log.to_str().unwrap()];
-        let command = ["--", "sh", "-c", script, fifo.to_str().unwrap(), "{}", ":::", "1", "2", "3"];
+        let command = [
+            "--",
+            "sh",
+            "-c",
+            script,
+            fifo.to_str().unwrap(),
+            "{}",
+            ":::",
+            "1",
+            "2",
+            "3",
+        ];
         let mut child = pepita(options.into_iter().chain(command))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -45,7 +56,13 @@ impl Waiting {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        Self { job: line.trim().parse().unwrap(), dir, child, stdout, stderr }
+        Self {
+            job: line.trim().parse().unwrap(),
+            dir,
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     /// Sends a signal to the program, and waits until it says what it makes of it.
@@ -58,7 +75,12 @@ impl Waiting {
 
     /// Lets the job that runs end.
     fn release(&self) {
-        drop(File::options().write(true).open(self.dir.path().join("fifo")).unwrap());
+        drop(
+            File::options()
+                .write(true)
+                .open(self.dir.path().join("fifo"))
+                .unwrap(),
+        );
     }
 
     /// The exit code, the rest of the output, and the numbers of the jobs in the log.
@@ -102,8 +124,25 @@ fn a_run_that_was_killed_resumes_with_the_job_that_was_killed() {
     let fifo = run.dir.path().join("fifo");
     assert!(run.child.wait().is_ok());
     fs::copy(&log, &copied).unwrap();
-    let options = ["run", "--dry-run", "--resume", "--joblog", copied.to_str().unwrap(), "--", "sh", "-c"];
-    let script = ["echo $$; read line < $0; echo end", fifo.to_str().unwrap(), "{}", ":::", "1", "2", "3"];
+    let options = [
+        "run",
+        "--dry-run",
+        "--resume",
+        "--joblog",
+        copied.to_str().unwrap(),
+        "--",
+        "sh",
+        "-c",
+    ];
+    let script = [
+        "echo $$; read line < $0; echo end",
+        fifo.to_str().unwrap(),
+        "{}",
+        ":::",
+        "1",
+        "2",
+        "3",
+    ];
     let ran = crate::run(options.into_iter().chain(script));
     assert_eq!(ran.stdout.lines().count(), 3, "{ran:?}");
 }
