@@ -8,6 +8,7 @@ mod doctor;
 mod plan;
 mod quote;
 mod run;
+mod selftest;
 mod units;
 
 use std::io;
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => run::run(&args, is_json),
         Command::Doctor => doctor::run(is_json),
-        Command::Selftest { .. } => ExitCode::SUCCESS,
+        Command::Selftest { area, no_bench } => selftest::run(area, !no_bench, is_json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pepita", &mut io::stdout());
             ExitCode::SUCCESS

@@ -18,6 +18,8 @@ use std::ffi::OsStr;
 use std::num::NonZero;
 use std::process::ExitCode;
 
+pub(crate) use outcome::in_full;
+
 use crate::cli::RunArgs;
 use crate::plan::PlanError;
 use console::{Format, OutputClosed};

@@ -1,5 +1,10 @@
 //! Runs the real program: what it prints, what it leaves behind, and how it exits.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set itself up must panic"
+)]
+
 mod file;
 mod over;
 mod plans;
