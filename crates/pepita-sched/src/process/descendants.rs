@@ -9,11 +9,13 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, pidfd_open, pidfd_send_signal, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, pidfd_open, pidfd_send_signal,
+    set_child_subreaper, waitpid,
 };
 
 use crate::task::TaskId;
@@ -21,11 +23,22 @@ use crate::task::TaskId;
 /// The variable that marks the processes of a task.
 pub(super) const MARK: &str = "PEPITA_TASK_ID";
 
-/// The programs of all tasks under a subreaper: children of this process whose exit is awaited
-/// elsewhere. Making a child and noting it happen under the lock for reading, taking away zombies
-/// that nobody noted happens under the lock for writing: so no program is taken for an orphan.
+/// Whether this process is the subreaper of its descendants, by our doing: then an orphan of any
+/// task, whatever ends its tree, becomes a child that has to be waited for.
+static IS_SUBREAPER: AtomicBool = AtomicBool::new(false);
+
+/// The programs of all tasks: children of this process whose exit is awaited elsewhere. Making a
+/// child and noting it happen under the lock for reading, taking away zombies that nobody noted
+/// happens under the lock for writing: so no program is taken for an orphan.
 static PROGRAMS: LazyLock<RwLock<HashSet<Pid>>> = LazyLock::new(RwLock::default);
 static BIRTHS: RwLock<()> = RwLock::new(());
+
+/// Has orphaned descendants become children of this process.
+pub(super) fn become_subreaper() -> Result<(), Errno> {
+    set_child_subreaper(Some(getpid()))?;
+    IS_SUBREAPER.store(true, Ordering::SeqCst);
+    Ok(())
+}
 
 fn programs_of_all() -> RwLockWriteGuard<'static, HashSet<Pid>> {
     PROGRAMS.write().unwrap_or_else(PoisonError::into_inner)
@@ -128,16 +141,27 @@ pub(super) fn sweep(programs: &[Pid], id: TaskId) -> io::Result<bool> {
     }
 }
 
-/// The children of this process, by all of its threads.
+/// The children of this process.
 fn children() -> io::Result<Vec<Pid>> {
+    children_of(getpid())
+}
+
+/// The children of a process, by all of its threads; none of one that is gone.
+pub(super) fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
+    let is_gone = |error: &io::Error| {
+        let gone = [Errno::SRCH, Errno::NOENT];
+        gone.iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    };
+    let threads = match fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero())) {
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        threads => threads?,
+    };
     let mut children = Vec::new();
-    for thread in fs::read_dir("/proc/self/task")? {
+    for thread in threads {
         let list = match fs::read_to_string(thread?.path().join("children")) {
-            Ok(list) => list,
-            // The thread has ended.
-            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => continue,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+            Err(error) if is_gone(&error) => continue,
+            list => list?,
         };
         children.extend(
             list.split_whitespace()
@@ -147,8 +171,8 @@ fn children() -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// Kills the descendants of `programs`, those that were orphaned included, and takes away the
-/// zombies that fall to this process. Says whether there was a living one.
+/// Kills the descendants of `programs`, those that were orphaned included, and waits for those
+/// that are children of this process. Says whether there was a living one.
 pub(super) fn kill(programs: &[Pid], id: TaskId) -> io::Result<bool> {
     let mut found: HashMap<Pid, Entry> = HashMap::new();
     loop {
@@ -169,7 +193,10 @@ pub(super) fn kill(programs: &[Pid], id: TaskId) -> io::Result<bool> {
     for entry in found.values() {
         signal(entry, Signal::KILL)?;
     }
-    reap(found.keys().copied())?;
+    for &pid in found.keys() {
+        // One whose parent lives is waited for by that parent.
+        let _is_child = waitpid(Some(pid), WaitOptions::empty());
+    }
     Ok(!found.is_empty())
 }
 
@@ -219,22 +246,29 @@ fn signal(entry: &Entry, signal: Signal) -> io::Result<()> {
     }
 }
 
-/// Waits for the killed ones that have become children of this process, and takes away orphans
-/// that ended by themselves. A child that this process made otherwise is left to who made it: it
-/// is in this process's own session.
-fn reap(killed: impl Iterator<Item = Pid>) -> io::Result<()> {
+/// Takes away the zombies of orphans, if they fall to this process. A child that this process made
+/// otherwise is left to who made it, as long as it stays in this process's own session.
+pub(super) fn reap_orphans() -> io::Result<()> {
+    if !IS_SUBREAPER.load(Ordering::SeqCst) {
+        return Ok(());
+    }
     let own_session = getsid(None)?.as_raw_nonzero().get();
-    let own = getpid().as_raw_nonzero().get();
-    for pid in killed {
-        // A killed process whose parent lives is waited for by that parent.
-        let _is_child = waitpid(Some(pid), WaitOptions::empty());
+    let is_orphan =
+        |child: &Entry| child.is_zombie && child.session != own_session && !is_program(child.pid);
+    if !children()?
+        .into_iter()
+        .filter_map(Entry::of)
+        .any(|child| is_orphan(&child))
+    {
+        return Ok(());
     }
     let _no_births = BIRTHS.write().unwrap_or_else(PoisonError::into_inner);
-    for entry in children()?.into_iter().filter_map(Entry::of) {
-        let is_ours = entry.parent == own && entry.session != own_session;
-        if is_ours && entry.is_zombie && !is_program(entry.pid) {
-            let _was_taken = waitpid(Some(entry.pid), WaitOptions::NOHANG);
-        }
+    for orphan in children()?
+        .into_iter()
+        .filter_map(Entry::of)
+        .filter(is_orphan)
+    {
+        let _was_taken = waitpid(Some(orphan.pid), WaitOptions::NOHANG);
     }
     Ok(())
 }

@@ -1,13 +1,17 @@
 //! Processes: looked up, spawned, served and ended.
 //!
 //! `lookup` finds the executable and `image` lays out what `execve` takes; `spawn` makes the
-//! child; `serve` feeds its input, drains its outputs and waits, all in one `ppoll`; `tree` ends
-//! every process of a task, by `cgroup`, by a pid namespace, or by session and process table.
+//! child, which runs `child` until it is the new program, by the system calls of `raw`; `serve`
+//! feeds its input, drains its outputs (`stream`) and waits, all in one `poll`; `tree` ends every
+//! process of a task, by `cgroup`, by a pid `namespace`, or by session and `descendants`.
 
 mod cgroup;
+mod child;
 mod descendants;
 mod image;
 mod lookup;
+mod namespace;
+mod raw;
 mod serve;
 mod spawn;
 mod stream;

@@ -8,9 +8,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::cgroup::{Group, refuse_limits};
+use super::child::{Refused, Step};
 use super::descendants::MARK;
 use super::image::Image;
-use super::spawn::{self, Child, Refused, Setup, Step};
+use super::spawn::{self, Child, Setup};
 use super::stream::{self, Feed, Given, Sink, Wake, Which};
 use super::tree::{Tree, TreeKiller};
 use crate::executor::{Backend, TaskContext};
@@ -210,6 +211,7 @@ impl<'a> Attempt<'a> {
                 limits: &limits,
                 cpu_mask: &cpu_mask,
                 cgroup: attempt.tree.group().map(Group::as_fd),
+                pid_namespace: attempt.tree.level() == TreeKill::PidNamespace,
             };
             let child = attempt
                 .tree
@@ -262,7 +264,11 @@ impl<'a> Attempt<'a> {
             self.kill()?;
             return Ok(Phase::Killed);
         }
-        self.tree.terminate();
+        let system = |source| TaskError::System {
+            operation: "kill",
+            source,
+        };
+        self.tree.terminate().map_err(system)?;
         let now = Instant::now();
         // A grace beyond what the clock can tell is a long one.
         let kill_at = now
@@ -363,7 +369,7 @@ impl<'a> Attempt<'a> {
         let mut exits = Vec::with_capacity(self.children.len());
         let mut usage = Usage::default();
         for child in std::mem::take(&mut self.children) {
-            let (status, used) = spawn::wait(&child).map_err(|errno| TaskError::System {
+            let (status, used) = spawn::wait(child).map_err(|errno| TaskError::System {
                 operation: "wait4 (does this process ignore SIGCHLD?)",
                 source: errno.into(),
             })?;
@@ -393,10 +399,11 @@ impl Drop for Attempt<'_> {
         }
         let killed = self.kill();
         tracing::debug!(?killed, "an attempt broke off; its processes are ended");
-        for child in &self.children {
+        let swept = self.tree.sweep();
+        for child in self.children.drain(..) {
             let _ = spawn::wait(child);
         }
-        drop(self.tree.sweep());
+        tracing::debug!(?swept, "the rest of a broken attempt is ended");
     }
 }
 

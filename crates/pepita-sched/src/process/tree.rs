@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpid, kill_process_group, set_child_subreaper};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::cgroup::{Cgroups, Group};
 use super::descendants;
@@ -34,12 +34,17 @@ impl TreeKiller {
         let level = match (wanted, &cgroups) {
             (None | Some(TreeKill::Cgroup), Ok(_)) => TreeKill::Cgroup,
             (Some(TreeKill::Cgroup), Err(reason)) => return Err(reason.clone()),
+            (Some(TreeKill::PidNamespace), _) => {
+                super::spawn::check_pid_namespace()?;
+                TreeKill::PidNamespace
+            }
+            (None, Err(_)) if super::spawn::check_pid_namespace().is_ok() => TreeKill::PidNamespace,
             (None, Err(_)) if subreaper => TreeKill::Subreaper,
             (Some(level), _) => level,
             (None, Err(_)) => TreeKill::ProcessGroup,
         };
-        if subreaper || level == TreeKill::Subreaper {
-            set_child_subreaper(Some(getpid()))
+        if level == TreeKill::Subreaper {
+            descendants::become_subreaper()
                 .map_err(|errno| format!("prctl(PR_SET_CHILD_SUBREAPER): {errno}"))?;
         }
         Ok(Self { level, cgroups })
@@ -93,18 +98,29 @@ impl<'a> Tree<'a> {
         &mut self,
         spawn: impl FnOnce() -> Result<Child, E>,
     ) -> Result<Child, E> {
-        let birth = (self.level == TreeKill::Subreaper).then(descendants::birth);
+        let birth = descendants::birth();
         let child = spawn()?;
         self.leaders.push(child.pid);
-        if birth.is_some() {
-            descendants::claim(child.pid);
-        }
+        descendants::claim(child.pid);
+        drop(birth);
         Ok(child)
     }
 
-    /// Asks every process group of the task to end.
-    pub(super) fn terminate(&self) {
-        self.signal_groups(Signal::TERM);
+    /// Asks the process groups of the programs to end.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        let groups = match self.level {
+            // There the leaders are the namespaces' first processes, whose children lead groups.
+            TreeKill::PidNamespace => {
+                let inner = self
+                    .leaders
+                    .iter()
+                    .map(|&init| descendants::children_of(init));
+                inner.collect::<io::Result<Vec<_>>>()?.concat()
+            }
+            _ => self.leaders.clone(),
+        };
+        signal_groups(&groups, Signal::TERM);
+        Ok(())
     }
 
     /// Kills every process of the task that the level reaches.
@@ -112,9 +128,17 @@ impl<'a> Tree<'a> {
         if let Some(group) = self.group {
             return group.kill();
         }
-        self.signal_groups(Signal::KILL);
-        if self.level == TreeKill::Subreaper {
-            descendants::kill(&self.leaders, self.id)?;
+        match self.level {
+            TreeKill::PidNamespace => {
+                for &init in &self.leaders {
+                    kill_process(init, Signal::KILL)?;
+                }
+            }
+            TreeKill::Subreaper => {
+                signal_groups(&self.leaders, Signal::KILL);
+                descendants::kill(&self.leaders, self.id)?;
+            }
+            _ => signal_groups(&self.leaders, Signal::KILL),
         }
         Ok(())
     }
@@ -123,35 +147,38 @@ impl<'a> Tree<'a> {
     /// them: until then nobody else can have their process ids. Says whether a process is known
     /// to have been left.
     pub(super) fn sweep(&self) -> io::Result<bool> {
-        if let Some(group) = self.group {
-            if !group.is_populated()? {
-                return Ok(false);
+        let was_left = match (self.group, self.level) {
+            (Some(group), _) => {
+                let is_populated = group.is_populated()?;
+                if is_populated {
+                    group.kill()?;
+                    group.wait_empty(KILL_PATIENCE)?;
+                }
+                is_populated
             }
-            group.kill()?;
-            group.wait_empty(KILL_PATIENCE)?;
-            return Ok(true);
-        }
-        self.signal_groups(Signal::KILL);
-        match self.level {
-            TreeKill::Subreaper => descendants::sweep(&self.leaders, self.id),
-            _ => Ok(false),
-        }
+            // The kernel has ended the rest of a namespace before its first process was gone.
+            (None, TreeKill::PidNamespace) => false,
+            (None, level) => {
+                signal_groups(&self.leaders, Signal::KILL);
+                level == TreeKill::Subreaper && descendants::sweep(&self.leaders, self.id)?
+            }
+        };
+        descendants::reap_orphans()?;
+        Ok(was_left)
     }
+}
 
-    fn signal_groups(&self, signal: Signal) {
-        for &leader in &self.leaders {
-            // A group that is gone already is what we want.
-            let _ = kill_process_group(leader, signal);
-        }
+fn signal_groups(leaders: &[Pid], signal: Signal) {
+    for &leader in leaders {
+        // A group that is gone already is what we want.
+        let _ = kill_process_group(leader, signal);
     }
 }
 
 impl Drop for Tree<'_> {
     fn drop(&mut self) {
-        if self.level == TreeKill::Subreaper {
-            self.leaders
-                .iter()
-                .for_each(|&leader| descendants::release(leader));
-        }
+        self.leaders
+            .iter()
+            .for_each(|&leader| descendants::release(leader));
     }
 }

@@ -1,0 +1,91 @@
+//! The scheduler below the pool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pepita_sched::scheduler::{Scheduler, WorkerId};
+use pepita_sched::task::Task;
+
+#[test]
+fn every_closure_runs_once_from_inside_and_outside() {
+    let scheduler = Arc::new(Scheduler::with_workers(3));
+    let ran = Arc::new(AtomicUsize::new(0));
+    let spawn_hundred = |scheduler: Arc<Scheduler>, ran: Arc<AtomicUsize>| {
+        let count = move || {
+            let ran = ran.clone();
+            scheduler.spawn(move || {
+                ran.fetch_add(1, Ordering::Relaxed);
+            })
+        };
+        let handles: Vec<_> = (0..100).map(|_| count()).collect();
+        handles
+            .into_iter()
+            .for_each(|handle| handle.wait().unwrap());
+    };
+    let outer: Vec<_> = (0..100)
+        .map(|_| {
+            let (inside, ran) = (scheduler.clone(), ran.clone());
+            scheduler.spawn(move || spawn_hundred(inside, ran))
+        })
+        .collect();
+    outer.into_iter().for_each(|handle| handle.wait().unwrap());
+    assert_eq!(ran.load(Ordering::Relaxed), 10_000);
+}
+
+#[test]
+fn dropping_a_scheduler_runs_what_it_was_given() {
+    let ran = Arc::new(AtomicUsize::new(0));
+    let scheduler = Scheduler::with_workers(2);
+    for _ in 0..1000 {
+        let ran = ran.clone();
+        drop(scheduler.spawn(move || ran.fetch_add(1, Ordering::Relaxed)));
+    }
+    drop(scheduler);
+    assert_eq!(ran.load(Ordering::Relaxed), 1000);
+}
+
+#[test]
+fn a_panic_is_the_result_of_its_closure_alone() {
+    let scheduler = Scheduler::with_workers(1);
+    let error = scheduler.spawn(|| panic!("ouch")).wait().unwrap_err();
+    assert_eq!(error.to_string(), "a closure on a worker panicked: ouch");
+    assert_eq!(scheduler.spawn(|| 1).wait(), Ok(1));
+}
+
+#[test]
+fn a_closure_knows_its_worker_and_a_thread_outside_has_none() {
+    let scheduler = Scheduler::with_workers(2);
+    assert_eq!(WorkerId::current(), None);
+    let worker = scheduler.spawn(WorkerId::current).wait().unwrap().unwrap();
+    assert!(worker.index() < scheduler.num_workers());
+}
+
+#[test]
+fn what_waits_and_what_runs_is_counted() {
+    let scheduler = Scheduler::with_workers(1);
+    let (opener, gate) = std::sync::mpsc::channel::<()>();
+    let (sender, started) = std::sync::mpsc::channel();
+    let first = scheduler.spawn(move || {
+        sender.send(()).unwrap();
+        gate.recv().unwrap();
+    });
+    started.recv().unwrap();
+    let second = scheduler.spawn(|| ());
+    assert_eq!(
+        (scheduler.pending_tasks(), scheduler.worker_loads()),
+        (1, vec![1])
+    );
+    opener.send(()).unwrap();
+    assert!(first.wait().is_ok() && second.wait().is_ok());
+    assert_eq!(scheduler.pending_tasks(), 0);
+}
+
+#[test]
+fn a_scheduler_runs_tasks_and_says_what_it_cannot_run() {
+    let scheduler = Scheduler::with_workers(1);
+    let handle = scheduler.submit(Task::binary("echo").arg("hi").build().unwrap());
+    assert_eq!(handle.wait().unwrap().stdout_string(), "hi\n");
+    let gpu = Task::function(|_| ()).backend(pepita_sched::executor::Backend::Gpu);
+    let error = scheduler.submit(gpu.build().unwrap()).wait().unwrap_err();
+    assert!(error.to_string().contains("backend gpu"), "{error}");
+}

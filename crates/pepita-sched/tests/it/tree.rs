@@ -1,0 +1,155 @@
+//! At a timeout or a cancellation every process of a task ends.
+
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use pepita_sched::executor::{CancelToken, CpuExecutor, Executor, TaskContext};
+use pepita_sched::task::{Exit, Output, Stop, Task, TreeKill};
+
+use crate::support::{levels, marked, run_by, sh};
+
+/// Grandchildren: one in the group, one orphaned, one in a session of its own, one both. Says
+/// that all are there, then waits for ever.
+const FAMILY: &str = "
+    sleep 1000 &
+    (sleep 1000 &)
+    setsid sleep 1000 &
+    (setsid sh -c 'sleep 1000 & exec sleep 1000' &)
+    while [ $(ps -e -o args= | grep -c '^sleep 1000$') -lt 5 ]; do :; done
+    echo ready
+    sleep 1000
+";
+
+/// Runs the family until it says that it is complete, cancels it, and returns what is left.
+fn family_after_cancel(level: TreeKill) -> (Vec<u32>, Option<TreeKill>, Option<Stop>) {
+    let (sender, receiver) = channel();
+    let said = Output::stream(move |_| sender.send(()).unwrap());
+    let task = sh(FAMILY)
+        .stdout(said)
+        .grace(Duration::ZERO)
+        .build()
+        .unwrap();
+    let executor = CpuExecutor::builder()
+        .slots(1)
+        .tree_kill(level)
+        .build()
+        .unwrap();
+    let token = CancelToken::new();
+    let context = TaskContext::new(token.clone(), None, 1, 0);
+    let result = std::thread::scope(|scope| {
+        let run = scope.spawn(|| executor.execute(&task, &context));
+        receiver.recv().unwrap();
+        token.cancel();
+        run.join().unwrap().unwrap()
+    });
+    (marked(&task), result.tree_kill, result.stopped)
+}
+
+#[test]
+fn a_cancelled_tree_is_gone_when_the_outcome_is_there() {
+    for level in levels() {
+        let (left, killed_by, stopped) = family_after_cancel(level);
+        assert_eq!((killed_by, stopped), (Some(level), Some(Stop::Cancelled)));
+        if level == TreeKill::ProcessGroup {
+            // It cannot reach what made a session of its own; the test can.
+            for pid in left {
+                let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        } else {
+            assert_eq!(left, [0_u32; 0], "{level}");
+        }
+    }
+}
+
+#[test]
+fn what_a_program_leaves_behind_ends_with_it() {
+    for level in levels() {
+        if level == TreeKill::ProcessGroup {
+            continue;
+        }
+        let task = sh("(setsid sleep 1000 &) ; echo done").build().unwrap();
+        let result = run_by(Some(level), &task).unwrap();
+        assert_eq!(result.stdout_string(), "done\n");
+        assert_eq!(marked(&task), [0_u32; 0], "{level}");
+    }
+}
+
+#[test]
+fn a_program_can_use_its_grace_to_end_well() {
+    for level in levels() {
+        let script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+        let task = sh(script)
+            .timeout(Duration::from_millis(300))
+            .build()
+            .unwrap();
+        let result = run_by(Some(level), &task).unwrap();
+        assert_eq!(result.stopped, Some(Stop::Timeout), "{level}");
+        assert_eq!(result.exit, Exit::Code(3), "{level}");
+        assert_eq!(result.stdout_string(), "ready\nbye\n", "{level}");
+        assert!(!result.is_success());
+    }
+}
+
+#[test]
+fn a_program_that_ignores_sigterm_is_killed_after_its_grace() {
+    for level in levels() {
+        let script = "trap '' TERM; echo ready; while :; do sleep 1000; done";
+        let task = sh(script)
+            .timeout(Duration::from_millis(200))
+            .grace(Duration::from_millis(50));
+        let task = task.build().unwrap();
+        let result = run_by(Some(level), &task).unwrap();
+        assert_eq!(
+            (result.exit, result.stopped),
+            (Exit::Signal(9), Some(Stop::Timeout)),
+            "{level}"
+        );
+        assert_eq!(result.stdout_string(), "ready\n", "{level}");
+        assert_eq!(marked(&task), [0_u32; 0], "{level}");
+    }
+}
+
+#[test]
+fn every_level_reports_exits_streams_and_errors_alike() {
+    for level in levels() {
+        let task = sh("cat; echo err >&2; exit 5").stdin("in").build().unwrap();
+        let result = run_by(Some(level), &task).unwrap();
+        assert_eq!(result.exit, Exit::Code(5), "{level}");
+        assert_eq!(
+            (result.stdout_string(), result.stderr_string()),
+            ("in".into(), "err\n".into())
+        );
+        assert!(
+            result.usage.user.is_some() && result.tree_kill.is_none(),
+            "{level}"
+        );
+        let killed = run_by(Some(level), &sh("kill -KILL $$").build().unwrap()).unwrap();
+        assert_eq!(killed.exit, Exit::Signal(9), "{level}");
+        let missing = Task::binary("/no/such/program").build().unwrap();
+        let error = run_by(Some(level), &missing).unwrap_err().to_string();
+        assert!(error.contains("was not found"), "{level}: {error}");
+    }
+}
+
+#[test]
+fn no_zombie_is_left() {
+    for level in levels() {
+        // The second one is an orphan that ends before its task does.
+        let script = "echo $$; (sh -c 'echo $$' &); sleep 0.05";
+        let task = sh(script).build().unwrap();
+        let result = run_by(Some(level), &task).unwrap();
+        if level == TreeKill::PidNamespace {
+            // Its numbers mean nothing here; the kernel ends and reaps what is in it.
+            continue;
+        }
+        for pid in result.stdout_string().lines() {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let own = format!(" {} ", std::process::id());
+            assert!(
+                !(stat.contains(") Z ") && stat.contains(&own)),
+                "{level}: {stat}"
+            );
+        }
+    }
+}
