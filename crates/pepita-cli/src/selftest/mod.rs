@@ -134,7 +134,10 @@ pub(crate) fn run(selection: Option<cli::Area>, with_bench: bool, is_json: bool)
         }
     }
     let (passed, failed, not_here) = (report.passed, report.failed, report.not_here);
-    is_read &= show(format!("{passed} passed, {failed} failed, {not_here} not here")).is_ok();
+    is_read &= show(format!(
+        "{passed} passed, {failed} failed, {not_here} not here"
+    ))
+    .is_ok();
     if is_json {
         let text = serde_json::to_string_pretty(&report).unwrap_or_default();
         is_read &= writeln!(std::io::stdout(), "{text}").is_ok();
@@ -154,7 +157,12 @@ fn run_case(area: &Area, case: &Case, report: &mut Report) -> CaseReport {
         Finding::NotHere(_) => report.not_here += 1,
     }
     let wall_s = begin.elapsed().as_secs_f64();
-    CaseReport { area: area.name, name: case.name, finding, wall_s }
+    CaseReport {
+        area: area.name,
+        name: case.name,
+        finding,
+        wall_s,
+    }
 }
 
 fn run_bench(area: &Area, bench: &Bench) -> BenchReport {
@@ -174,7 +182,12 @@ fn run_bench(area: &Area, bench: &Bench) -> BenchReport {
 
 impl std::fmt::Display for CaseReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { area, name, finding, wall_s } = self;
+        let Self {
+            area,
+            name,
+            finding,
+            wall_s,
+        } = self;
         match finding {
             Finding::Passed => {
                 let wall = Duration::try_from_secs_f64(*wall_s).unwrap_or_default();
@@ -190,7 +203,9 @@ impl std::fmt::Display for CaseReport {
 
 impl std::fmt::Display for BenchReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { area, name, unit, .. } = self;
+        let Self {
+            area, name, unit, ..
+        } = self;
         match (self.value, &self.error, self.reference) {
             (Some(value), _, Some(reference)) => write!(
                 f,

@@ -18,13 +18,23 @@ pub(super) struct Reference {
 }
 
 const FIGURES: [Reference; 2] = [
-    Reference { area: "tasks", name: "processes (`true`)", value: 3000.0 },
-    Reference { area: "tasks", name: "functions", value: 500_000.0 },
+    Reference {
+        area: "tasks",
+        name: "processes (`true`)",
+        value: 3000.0,
+    },
+    Reference {
+        area: "tasks",
+        name: "functions",
+        value: 500_000.0,
+    },
 ];
 
 /// The figure of a bench, if there is one.
 pub(super) fn find(area: &str, name: &str) -> Option<&'static Reference> {
-    FIGURES.iter().find(|figure| figure.area == area && figure.name == name)
+    FIGURES
+        .iter()
+        .find(|figure| figure.area == area && figure.name == name)
 }
 
 #[cfg(test)]
@@ -36,7 +46,10 @@ mod tests {
         let areas = super::super::areas(None);
         for figure in &FIGURES {
             let area = areas.iter().find(|area| area.name == figure.area).unwrap();
-            assert!(area.benches.iter().any(|bench| bench.name == figure.name), "{figure:?}");
+            assert!(
+                area.benches.iter().any(|bench| bench.name == figure.name),
+                "{figure:?}"
+            );
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The pool and the executor of processes, on this host's kernel.
 
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pepita::executor::CpuExecutor;
@@ -14,28 +13,82 @@ use pepita::task::{
 
 use super::{Area, Bench, Case, Finding};
 
-pub(super) const AREA: Area = Area { name: "tasks", cases: &CASES, benches: &BENCHES };
+pub(super) const AREA: Area = Area {
+    name: "tasks",
+    cases: &CASES,
+    benches: &BENCHES,
+};
 
 const CASES: [Case; 14] = [
-    Case { name: "both outputs are captured whole while input is fed", run: captures },
-    Case { name: "output beyond the capture limit is counted and cut", run: capture_limit },
-    Case { name: "a pipeline passes its data on and fails with any stage", run: pipeline },
-    Case { name: "an exit code and a signal are told apart", run: exits },
-    Case { name: "a missing program is an error of its own", run: missing_program },
-    Case { name: "a file that is no program is an error of its own", run: not_executable },
-    Case { name: "a missing working directory is an error of its own", run: missing_dir },
-    Case { name: "a timeout ends the whole tree of processes", run: timeout_ends_tree },
-    Case { name: "a task that was cancelled ends", run: cancel },
-    Case { name: "a task that failed is tried again", run: retry },
-    Case { name: "a limit of the kernel holds", run: kernel_limit },
-    Case { name: "a memory limit ends what exceeds it", run: memory_limit },
-    Case { name: "no descriptor of ours reaches a task", run: descriptors },
-    Case { name: "a panic fails its task and nothing else", run: panic },
+    Case {
+        name: "both outputs are captured whole while input is fed",
+        run: captures,
+    },
+    Case {
+        name: "output beyond the capture limit is counted and cut",
+        run: capture_limit,
+    },
+    Case {
+        name: "a pipeline passes its data on and fails with any stage",
+        run: pipeline,
+    },
+    Case {
+        name: "an exit code and a signal are told apart",
+        run: exits,
+    },
+    Case {
+        name: "a missing program is an error of its own",
+        run: missing_program,
+    },
+    Case {
+        name: "a file that is no program is an error of its own",
+        run: not_executable,
+    },
+    Case {
+        name: "a missing working directory is an error of its own",
+        run: missing_dir,
+    },
+    Case {
+        name: "a timeout ends the whole tree of processes",
+        run: timeout_ends_tree,
+    },
+    Case {
+        name: "a task that was cancelled ends",
+        run: cancel,
+    },
+    Case {
+        name: "a task that failed is tried again",
+        run: retry,
+    },
+    Case {
+        name: "a limit of the kernel holds",
+        run: kernel_limit,
+    },
+    Case {
+        name: "a memory limit ends what exceeds it",
+        run: memory_limit,
+    },
+    Case {
+        name: "no descriptor of ours reaches a task",
+        run: descriptors,
+    },
+    Case {
+        name: "a panic fails its task and nothing else",
+        run: panic,
+    },
 ];
 
 const BENCHES: [Bench; 2] = [
-    Bench { name: "processes (`true`)", unit: "tasks/s", run: bench_processes },
-    Bench { name: "functions", unit: "tasks/s", run: bench_functions },
+    Bench {
+        name: "processes (`true`)",
+        unit: "tasks/s",
+        run: bench_processes,
+    },
+    Bench {
+        name: "functions",
+        unit: "tasks/s",
+        run: bench_functions,
+    },
 ];
 
 fn pool() -> Result<Pool, PoolBuildError> {
@@ -87,7 +140,11 @@ fn captures() -> Finding {
     match run(task) {
         Ok(result) => Finding::check(
             result.is_success() && result.stdout.bytes == input && result.stderr.bytes == input,
-            (result.exit, result.stdout.total_bytes, result.stderr.total_bytes),
+            (
+                result.exit,
+                result.stdout.total_bytes,
+                result.stderr.total_bytes,
+            ),
         ),
         Err(error) => error.into(),
     }
@@ -102,7 +159,9 @@ fn capture_limit() -> Finding {
 
 fn pipeline() -> Finding {
     let sort = Task::pipeline([Program::new("cat"), Program::new("sort")]).stdin("b\na\n");
-    let sorted = judge(sort, |result| result.is_success() && result.stdout_string() == "a\nb\n");
+    let sorted = judge(sort, |result| {
+        result.is_success() && result.stdout_string() == "a\nb\n"
+    });
     match sorted {
         Finding::Passed => judge(
             Task::pipeline([Program::new("false"), Program::new("cat")]),
@@ -114,9 +173,9 @@ fn pipeline() -> Finding {
 
 fn exits() -> Finding {
     match judge(shell("exit 7"), |result| result.exit == Exit::Code(7)) {
-        Finding::Passed => {
-            judge(shell("kill -TERM $$"), |result| result.exit == Exit::Signal(libc::SIGTERM))
-        }
+        Finding::Passed => judge(shell("kill -TERM $$"), |result| {
+            result.exit == Exit::Signal(libc::SIGTERM)
+        }),
         other => other,
     }
 }
@@ -134,9 +193,10 @@ fn not_executable() -> Finding {
 }
 
 fn missing_dir() -> Finding {
-    judge_error(Task::binary("true").working_dir("/no/such/directory"), |error| {
-        matches!(error, TaskError::Spawn(SpawnError::WorkingDir { .. }))
-    })
+    judge_error(
+        Task::binary("true").working_dir("/no/such/directory"),
+        |error| matches!(error, TaskError::Spawn(SpawnError::WorkingDir { .. })),
+    )
 }
 
 fn timeout_ends_tree() -> Finding {
@@ -149,12 +209,21 @@ fn timeout_ends_tree() -> Finding {
     }
     // A child, and a grandchild in a session of its own; each says its process id.
     let script = "sleep 600 & echo $!; setsid sleep 600 & echo $!; wait";
-    let task = shell(script).timeout(Duration::from_millis(200)).grace(Duration::from_millis(50));
+    let task = shell(script)
+        .timeout(Duration::from_millis(200))
+        .grace(Duration::from_millis(50));
     judge(task, |result| {
         let pids: Vec<_> = result.stdout_string().lines().map(str::to_owned).collect();
-        let is_gone = |pid: &String| !Path::new("/proc").join(pid).exists();
+        let is_gone = |pid: &String| !is_running(pid);
         result.stopped == Some(Stop::Timeout) && pids.len() == 2 && pids.iter().all(is_gone)
     })
+}
+
+/// Whether the process runs; one that has ended and that nobody has waited for does not.
+fn is_running(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    state.is_some_and(|state| !state.trim_start().starts_with(['Z', 'X']))
 }
 
 fn cancel() -> Finding {
@@ -186,18 +255,27 @@ fn retry() -> Finding {
         Err(error) => return error.into(),
     };
     let script = "[ -e marker ] || { : > marker; exit 75; }";
-    judge(shell(script).working_dir(dir.path()).retry(policy), |result| {
-        result.is_success() && result.attempts == 2 && result.failed_attempts.len() == 1
-    })
+    judge(
+        shell(script).working_dir(dir.path()).retry(policy),
+        |result| result.is_success() && result.attempts == 2 && result.failed_attempts.len() == 1,
+    )
 }
 
 fn kernel_limit() -> Finding {
-    let limits = Limits { open_files: Some(17), ..Limits::default() };
-    judge(shell("ulimit -n").limits(limits), |result| result.stdout_string() == "17\n")
+    let limits = Limits {
+        open_files: Some(17),
+        ..Limits::default()
+    };
+    judge(shell("ulimit -n").limits(limits), |result| {
+        result.stdout_string() == "17\n"
+    })
 }
 
 fn memory_limit() -> Finding {
-    let limits = Limits { memory_bytes: Some(32 << 20), ..Limits::default() };
+    let limits = Limits {
+        memory_bytes: Some(32 << 20),
+        ..Limits::default()
+    };
     // A line of 256 MiB, which `tail` has to keep whole.
     match run(shell("head -c 268435456 /dev/zero | tail -n 1 > /dev/null").limits(limits)) {
         Ok(result) => Finding::check(result.stopped == Some(Stop::MemoryLimit), &result),
@@ -212,7 +290,9 @@ fn descriptors() -> Finding {
     // One that would be inherited, were it not kept from it.
     let open = fs::File::open("/proc/self/status");
     // The shell reads the directory by a fourth descriptor.
-    let finding = judge(shell("ls /proc/self/fd"), |result| result.stdout_string() == "0\n1\n2\n3\n");
+    let finding = judge(shell("ls /proc/self/fd"), |result| {
+        result.stdout_string() == "0\n1\n2\n3\n"
+    });
     drop(open);
     finding
 }
@@ -239,12 +319,20 @@ fn panic() -> Finding {
 
 fn bench_processes() -> Result<f64, String> {
     const COUNT: u32 = 1000;
-    rate(COUNT, || Task::binary("true").build().map_err(|error| error.to_string()))
+    rate(COUNT, || {
+        Task::binary("true")
+            .build()
+            .map_err(|error| error.to_string())
+    })
 }
 
 fn bench_functions() -> Result<f64, String> {
     const COUNT: u32 = 100_000;
-    rate(COUNT, || Task::function(|_| ()).build().map_err(|error| error.to_string()))
+    rate(COUNT, || {
+        Task::function(|_| ())
+            .build()
+            .map_err(|error| error.to_string())
+    })
 }
 
 /// Tasks per second of `count` tasks, results collected.
@@ -252,7 +340,9 @@ fn rate(count: u32, make: impl Fn() -> Result<Task, String>) -> Result<f64, Stri
     let pool = pool().map_err(|error| error.to_string())?;
     let tasks = (0..count).map(|_| make()).collect::<Result<Vec<_>, _>>()?;
     let begin = Instant::now();
-    let succeeded = pool.map(tasks).filter(|o| o.as_ref().is_ok_and(ExecutionResult::is_success));
+    let succeeded = pool
+        .map(tasks)
+        .filter(|o| o.as_ref().is_ok_and(ExecutionResult::is_success));
     let succeeded = succeeded.count();
     let elapsed = begin.elapsed();
     match u32::try_from(succeeded) == Ok(count) {

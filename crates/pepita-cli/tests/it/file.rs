@@ -94,6 +94,26 @@ fn a_task_that_may_fail_holds_nothing_up() {
 }
 
 #[test]
+fn a_task_whose_tree_had_to_be_killed_does_not_harm_the_next_one() {
+    let dir = tempdir().unwrap();
+    // What ignores SIGTERM is killed after the grace, by the surest means that the host has.
+    let plan = r#"
+        jobs = 1
+        [[task]]
+        name = "stubborn"
+        shell = "trap '' TERM; (trap '' TERM; setsid sleep 600) & sleep 600"
+        timeout = "50ms"
+        grace = "1ms"
+        allow-failure = true
+        [[task]]
+        name = "next"
+        after = ["stubborn"]
+        command = ["echo", "next"]
+    "#;
+    run_plan(dir.path(), plan, &[]).expect(0, "next\n");
+}
+
+#[test]
 fn each_setting_reaches_its_task() {
     let dir = tempdir().unwrap();
     fs::create_dir(dir.path().join("sub")).unwrap();
