@@ -4,6 +4,7 @@
 
 mod debian;
 mod lab;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ struct Cli {
 enum Command {
     /// Runs a command as root on a Debian kernel that has ublk, KVM and zram.
     Lab(lab::Options),
+    /// Checks the repository's own rules.
+    Tidy,
     /// A helper process of `lab`: dies with its parent.
     #[command(hide = true)]
     LabChild(lab::child::Options),
@@ -32,6 +35,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Lab(options) => return lab::main(&options),
+        Command::Tidy => tidy::main(),
         Command::LabChild(options) => lab::child::exec(&options),
         Command::LabInit => lab::guest::init(),
     };
