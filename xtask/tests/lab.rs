@@ -22,7 +22,12 @@ fn wanted(name: &str, set: TestSet) -> bool {
         _ => TestSet::Quick,
     };
     if run < set {
-        println!("SKIPPED: {name}: boots a lab; run `cargo xtask ci --full lab`");
+        let full = if set == TestSet::Full {
+            " --full lab"
+        } else {
+            ""
+        };
+        println!("SKIPPED: {name}: only in cargo xtask ci{full}");
     }
     run >= set
 }
