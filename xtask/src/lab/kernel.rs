@@ -90,6 +90,11 @@ impl Kernel {
         self.root.join("initramfs")
     }
 
+    /// The path of a file kept beside this kernel.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
     /// The folder that becomes the lab's `/lib/modules`.
     pub(crate) fn modules(&self) -> PathBuf {
         self.root.join("lib/modules")

@@ -16,7 +16,7 @@ use super::kernel::Kernel;
 use super::machine::{self, SCRATCH_BYTES, Wires};
 use super::protocol::{Job, PING, Report};
 use super::share::{Share, inherit};
-use super::{Options, child, share};
+use super::{Options, accel, child, share};
 use crate::debian::{self, Tool};
 
 /// How long the kernel may take until the command starts.
@@ -250,7 +250,13 @@ fn start(
     }
     let qemu = debian::find("qemu-system-x86_64").context("no qemu-system-x86_64")?;
     let mut command = child::command(&qemu, false)?;
-    machine::describe(&mut command, options, options.accel, kernel, wires)?;
+    machine::describe(
+        &mut command,
+        options,
+        accel::choose(options, kernel)?,
+        kernel,
+        wires,
+    )?;
     command
         .stdin(Stdio::null())
         .stdout(helpers.try_clone()?)
