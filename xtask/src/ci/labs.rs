@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::report;
 use super::step::{Cargo, Step};
 use crate::tidy::manifests::Package;
 use crate::{debian, workspace_root};
