@@ -134,11 +134,10 @@ impl<'a> Tree<'a> {
                     kill_process(init, Signal::KILL)?;
                 }
             }
-            TreeKill::Subreaper => {
+            _ => {
                 signal_groups(&self.leaders, Signal::KILL);
-                descendants::kill(&self.leaders, self.id)?;
+                descendants::kill(&self.leaders, self.id, KILL_PATIENCE)?;
             }
-            _ => signal_groups(&self.leaders, Signal::KILL),
         }
         Ok(())
     }
@@ -160,7 +159,8 @@ impl<'a> Tree<'a> {
             (None, TreeKill::PidNamespace) => false,
             (None, level) => {
                 signal_groups(&self.leaders, Signal::KILL);
-                level == TreeKill::Subreaper && descendants::sweep(&self.leaders, self.id)?
+                level == TreeKill::Subreaper
+                    && descendants::sweep(&self.leaders, self.id, KILL_PATIENCE)?
             }
         };
         descendants::reap_orphans()?;
