@@ -12,6 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -117,14 +118,31 @@ impl Entry {
     }
 
     fn is_marked(&self, id: TaskId) -> bool {
-        let environment = fs::read(format!("/proc/{}/environ", self.pid.as_raw_nonzero()));
         let mark = format!("{MARK}={id}");
-        environment.is_ok_and(|text| {
-            text.split(|&byte| byte == 0)
-                .any(|entry| entry == mark.as_bytes())
-        })
+        let environment = self.environment();
+        environment
+            .split(|&byte| byte == 0)
+            .any(|entry| entry == mark.as_bytes())
+    }
+
+    /// Its environment. A process in the middle of `execve` shows none for a moment, so an empty
+    /// one is read again a few times.
+    fn environment(&self) -> Vec<u8> {
+        let path = format!("/proc/{}/environ", self.pid.as_raw_nonzero());
+        for _ in 0..EXEC_READS {
+            match fs::read(&path) {
+                Ok(environment) if environment.is_empty() => thread::sleep(EXEC_PAUSE),
+                Ok(environment) => return environment,
+                Err(_) => break,
+            }
+        }
+        Vec::new()
     }
 }
+
+/// How often, and how long apart, a process is looked at that may be in the middle of `execve`.
+const EXEC_READS: u32 = 50;
+const EXEC_PAUSE: Duration = Duration::from_micros(100);
 
 /// As [`kill`], after the programs have exited: then each of their descendants that lives hangs
 /// off a child of this process, so that mostly a look at its children is enough.
