@@ -1,17 +1,21 @@
-//! Finds and ends the processes of a task in the process table, under a subreaper.
+//! Finds and ends the processes of a task in the process table.
 //!
 //! A process belongs to a task if its chain of parents leads to one of the task's programs, if it
-//! is in the session of one, or if it was orphaned, so that it is now a child of this process,
-//! and carries the task's [`MARK`] in its environment. The table changes while it is read: so
+//! is in the session of one, or if it was orphaned, so that it is now a child of this process
+//! (where that is a subreaper), and carries the task's [`MARK`] in its environment. The table changes while it is read: so
 //! every process is stopped before its children are looked for, and the search goes on until a
 //! round finds nothing new.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, pidfd_open, pidfd_send_signal,
@@ -114,18 +118,35 @@ impl Entry {
     }
 
     fn is_marked(&self, id: TaskId) -> bool {
-        let environment = fs::read(format!("/proc/{}/environ", self.pid.as_raw_nonzero()));
         let mark = format!("{MARK}={id}");
-        environment.is_ok_and(|text| {
-            text.split(|&byte| byte == 0)
-                .any(|entry| entry == mark.as_bytes())
-        })
+        let environment = self.environment();
+        environment
+            .split(|&byte| byte == 0)
+            .any(|entry| entry == mark.as_bytes())
+    }
+
+    /// Its environment. A process in the middle of `execve` shows none for a moment, so an empty
+    /// one is read again a few times.
+    fn environment(&self) -> Vec<u8> {
+        let path = format!("/proc/{}/environ", self.pid.as_raw_nonzero());
+        for _ in 0..EXEC_READS {
+            match fs::read(&path) {
+                Ok(environment) if environment.is_empty() => thread::sleep(EXEC_PAUSE),
+                Ok(environment) => return environment,
+                Err(_) => break,
+            }
+        }
+        Vec::new()
     }
 }
 
+/// How often, and how long apart, a process is looked at that may be in the middle of `execve`.
+const EXEC_READS: u32 = 50;
+const EXEC_PAUSE: Duration = Duration::from_micros(100);
+
 /// As [`kill`], after the programs have exited: then each of their descendants that lives hangs
 /// off a child of this process, so that mostly a look at its children is enough.
-pub(super) fn sweep(programs: &[Pid], id: TaskId) -> io::Result<bool> {
+pub(super) fn sweep(programs: &[Pid], id: TaskId, patience: Duration) -> io::Result<bool> {
     let strangers = children()?.into_iter().filter(|&pid| !is_program(pid));
     let mut strangers = strangers.filter_map(Entry::of);
     let sessions: Vec<i32> = programs
@@ -135,7 +156,7 @@ pub(super) fn sweep(programs: &[Pid], id: TaskId) -> io::Result<bool> {
     let concerns_us = strangers
         .any(|child| child.is_zombie || sessions.contains(&child.session) || child.is_marked(id));
     if concerns_us {
-        kill(programs, id)
+        kill(programs, id, patience)
     } else {
         Ok(false)
     }
@@ -171,31 +192,34 @@ pub(super) fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// Kills the descendants of `programs`, those that were orphaned included, and waits for those
-/// that are children of this process. Says whether there was a living one.
-pub(super) fn kill(programs: &[Pid], id: TaskId) -> io::Result<bool> {
-    let mut found: HashMap<Pid, Entry> = HashMap::new();
+/// Kills the descendants of `programs` (under a subreaper, those that were orphaned included) and
+/// waits until they have exited, or for `patience`. Says whether there was a living one.
+pub(super) fn kill(programs: &[Pid], id: TaskId, patience: Duration) -> io::Result<bool> {
+    let mut found: HashMap<Pid, (Entry, Option<OwnedFd>)> = HashMap::new();
     loop {
         let table = Entry::all()?;
         let fresh: Vec<Entry> = members(&table, programs, id)
             .into_iter()
-            .filter(|entry| found.get(&entry.pid).is_none_or(|seen| seen != entry))
+            .filter(|entry| found.get(&entry.pid).is_none_or(|(seen, _)| seen != entry))
             .filter(|entry| !entry.is_zombie)
             .collect();
         if fresh.is_empty() {
             break;
         }
         for entry in fresh {
-            signal(&entry, Signal::STOP)?;
-            found.insert(entry.pid, entry);
+            let pidfd = open(&entry)?;
+            signal(pidfd.as_ref(), Signal::STOP)?;
+            found.insert(entry.pid, (entry, pidfd));
         }
     }
-    for entry in found.values() {
-        signal(entry, Signal::KILL)?;
+    for (_, pidfd) in found.values() {
+        signal(pidfd.as_ref(), Signal::KILL)?;
     }
-    for &pid in found.keys() {
+    let deadline = Instant::now() + patience;
+    for (entry, pidfd) in found.values() {
+        wait(pidfd.as_ref(), deadline)?;
         // One whose parent lives is waited for by that parent.
-        let _is_child = waitpid(Some(pid), WaitOptions::empty());
+        let _is_child = waitpid(Some(entry.pid), WaitOptions::NOHANG);
     }
     Ok(!found.is_empty())
 }
@@ -229,20 +253,39 @@ fn members(table: &[Entry], programs: &[Pid], id: TaskId) -> Vec<Entry> {
     }
 }
 
-/// Signals the process of `entry`, unless its id has passed to another one.
-fn signal(entry: &Entry, signal: Signal) -> io::Result<()> {
-    let pidfd = match pidfd_open(entry.pid, PidfdFlags::empty()) {
-        Ok(pidfd) => pidfd,
-        Err(Errno::SRCH) => return Ok(()),
-        Err(errno) => return Err(errno.into()),
-    };
-    // With the descriptor open the id cannot pass on between this check and the signal.
-    if Entry::of(entry.pid).is_none_or(|now| now.start_ticks != entry.start_ticks) {
-        return Ok(());
-    }
-    match pidfd_send_signal(&pidfd, signal) {
-        Ok(()) | Err(Errno::SRCH) => Ok(()),
+/// A descriptor of the process of `entry`; `None` if it is gone, and its id maybe another's.
+fn open(entry: &Entry) -> io::Result<Option<OwnedFd>> {
+    match pidfd_open(entry.pid, PidfdFlags::empty()) {
+        // With the descriptor open the id cannot pass on any more.
+        Ok(pidfd) => {
+            let is_same =
+                Entry::of(entry.pid).is_some_and(|now| now.start_ticks == entry.start_ticks);
+            Ok(is_same.then_some(pidfd))
+        }
+        Err(Errno::SRCH) => Ok(None),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+fn signal(pidfd: Option<&OwnedFd>, signal: Signal) -> io::Result<()> {
+    match pidfd.map(|pidfd| pidfd_send_signal(pidfd, signal)) {
+        None | Some(Ok(()) | Err(Errno::SRCH)) => Ok(()),
+        Some(Err(errno)) => Err(errno.into()),
+    }
+}
+
+/// Waits until a process has exited, or for `deadline`: one in an uninterruptible wait may not
+/// exit soon.
+fn wait(pidfd: Option<&OwnedFd>, deadline: Instant) -> io::Result<()> {
+    let Some(pidfd) = pidfd else { return Ok(()) };
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], timeout.as_ref()) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

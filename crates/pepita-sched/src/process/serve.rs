@@ -361,7 +361,7 @@ impl<'a> Attempt<'a> {
         stopped: Option<Stop>,
         scratch: &mut [u8],
     ) -> Result<ExecutionResult, TaskError> {
-        let swept = self.tree.sweep();
+        let swept = self.tree.sweep(stopped.is_some());
         let swept = swept.map_err(|source| TaskError::System {
             operation: "kill",
             source,
@@ -399,7 +399,7 @@ impl Drop for Attempt<'_> {
         }
         let killed = self.kill();
         tracing::debug!(?killed, "an attempt broke off; its processes are ended");
-        let swept = self.tree.sweep();
+        let swept = self.tree.sweep(true);
         for child in self.children.drain(..) {
             let _ = spawn::wait(child);
         }

@@ -134,19 +134,18 @@ impl<'a> Tree<'a> {
                     kill_process(init, Signal::KILL)?;
                 }
             }
-            TreeKill::Subreaper => {
+            _ => {
                 signal_groups(&self.leaders, Signal::KILL);
-                descendants::kill(&self.leaders, self.id)?;
+                descendants::kill(&self.leaders, self.id, KILL_PATIENCE)?;
             }
-            _ => signal_groups(&self.leaders, Signal::KILL),
         }
         Ok(())
     }
 
     /// Ends what is left after the programs themselves have exited, before anyone has waited for
     /// them: until then nobody else can have their process ids. Says whether a process is known
-    /// to have been left.
-    pub(super) fn sweep(&self) -> io::Result<bool> {
+    /// to have been left. If the task was stopped, what is on its way out is waited for.
+    pub(super) fn sweep(&self, was_stopped: bool) -> io::Result<bool> {
         let was_left = match (self.group, self.level) {
             (Some(group), _) => {
                 let is_populated = group.is_populated()?;
@@ -160,7 +159,12 @@ impl<'a> Tree<'a> {
             (None, TreeKill::PidNamespace) => false,
             (None, level) => {
                 signal_groups(&self.leaders, Signal::KILL);
-                level == TreeKill::Subreaper && descendants::sweep(&self.leaders, self.id)?
+                if was_stopped {
+                    descendants::kill(&self.leaders, self.id, KILL_PATIENCE)?
+                } else {
+                    level == TreeKill::Subreaper
+                        && descendants::sweep(&self.leaders, self.id, KILL_PATIENCE)?
+                }
             }
         };
         descendants::reap_orphans()?;

@@ -205,10 +205,10 @@ pub enum TreeKill {
     Cgroup,
     /// A pid namespace: when its first process dies, the kernel kills the rest.
     PidNamespace,
-    /// Session and process group, then every descendant that the process table shows, those
-    /// that were orphaned included, since this process is their subreaper.
+    /// As `ProcessGroup`, with the orphans, since this process is their subreaper.
     Subreaper,
-    /// Session and process group; a descendant that made a session of its own escapes.
+    /// Session and process group, then every descendant that the process table shows; one that
+    /// made a session of its own and was orphaned escapes.
     ProcessGroup,
 }
 

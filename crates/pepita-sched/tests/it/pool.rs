@@ -397,13 +397,15 @@ fn the_default_timeout_holds_for_tasks_that_have_none() {
         .default_timeout(Duration::from_millis(20))
         .build()
         .unwrap();
-    let slow = || sh("exec sleep 0.4");
     let result = pool
-        .submit(slow().build().unwrap())
+        .submit(sh("exec sleep 1000").build().unwrap())
         .unwrap()
         .wait()
         .unwrap();
     assert_eq!(result.stopped, Some(Stop::Timeout));
-    let own = slow().timeout(Duration::from_secs(1000)).build().unwrap();
+    let own = sh("exec sleep 0.1")
+        .timeout(Duration::from_secs(1000))
+        .build()
+        .unwrap();
     assert!(pool.submit(own).unwrap().wait().unwrap().is_success());
 }

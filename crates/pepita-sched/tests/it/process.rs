@@ -167,7 +167,7 @@ fn waiting_for_a_program_makes_no_wake_ups() {
         line.unwrap().trim().parse::<u64>().unwrap()
     };
     let task = Task::binary("sleep")
-        .arg("0.5")
+        .arg("1")
         .timeout(std::time::Duration::from_secs(1000));
     let task = task.build().unwrap();
     let executor = CpuExecutor::builder().slots(1).build().unwrap();
@@ -175,8 +175,9 @@ fn waiting_for_a_program_makes_no_wake_ups() {
     let before = switches();
     assert!(executor.execute(&task, &context).unwrap().is_success());
     let woken = switches() - before;
-    // The vfork, each stream's end, the exit; polling every 10 ms would make 50.
-    assert!(woken <= 12, "{woken} times");
+    // The vfork, each stream's end, the exit, and what a busy host adds; polling every 10 ms would
+    // make 100.
+    assert!(woken <= 50, "{woken} times");
 }
 
 #[test]

@@ -151,16 +151,15 @@ fn inherited_output_is_this_processes_own() {
 
 #[test]
 fn timeout_and_grace() {
-    let sleep = || Task::binary("sleep").arg("0.3");
-    assert!(run(sleep()).is_success());
-    let result = run(sleep().timeout(Duration::from_millis(20)));
+    let sleep = |seconds: &str| Task::binary("sleep").arg(seconds);
+    assert!(run(sleep("0.1")).is_success());
+    let timed = || sleep("1000").timeout(Duration::from_millis(20));
+    let result = run(timed());
     assert_eq!(
         (result.stopped, result.exit),
         (Some(Stop::Timeout), Exit::Signal(15))
     );
-    let result = run(sleep()
-        .timeout(Duration::from_millis(20))
-        .grace(Duration::ZERO));
+    let result = run(timed().grace(Duration::ZERO));
     assert_eq!(
         (result.stopped, result.exit),
         (Some(Stop::Timeout), Exit::Signal(9))

@@ -4,31 +4,31 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use pepita_sched::executor::{CancelToken, CpuExecutor, Executor, TaskContext};
-use pepita_sched::task::{Exit, Output, Stop, Task, TreeKill};
+use pepita_sched::task::{ExecutionResult, Exit, Output, Stop, Task, TreeKill};
 
 use crate::support::{levels, marked, run_by, sh};
 
 /// Grandchildren: one in the group, one orphaned, one in a session of its own, one both. Says
 /// that all are there, then waits for ever.
 const FAMILY: &str = "
-    sleep 1000 &
-    (sleep 1000 &)
-    setsid sleep 1000 &
-    (setsid sh -c 'sleep 1000 & exec sleep 1000' &)
-    while [ $(ps -e -o args= | grep -c '^sleep 1000$') -lt 5 ]; do :; done
+    sleep 98765 &
+    (sleep 98765 &)
+    setsid sleep 98765 &
+    (setsid sh -c 'sleep 98765 & exec sleep 98765' &)
+    while [ $(ps -e -o args= | grep -c '^sleep 98765$') -lt 5 ]; do :; done
     echo ready
-    sleep 1000
+    sleep 98765
 ";
 
-/// Runs the family until it says that it is complete, cancels it, and returns what is left.
-fn family_after_cancel(level: TreeKill) -> (Vec<u32>, Option<TreeKill>, Option<Stop>) {
+/// Runs a script until it prints something, cancels it, and returns its task and what came of it.
+fn cancel_when_ready(
+    level: TreeKill,
+    script: &str,
+    grace: Duration,
+) -> (Task, ExecutionResult, String) {
     let (sender, receiver) = channel();
-    let said = Output::stream(move |_| sender.send(()).unwrap());
-    let task = sh(FAMILY)
-        .stdout(said)
-        .grace(Duration::ZERO)
-        .build()
-        .unwrap();
+    let said = Output::stream(move |chunk| sender.send(chunk.to_vec()).unwrap());
+    let task = sh(script).stdout(said).grace(grace).build().unwrap();
     let executor = CpuExecutor::builder()
         .slots(1)
         .tree_kill(level)
@@ -36,20 +36,23 @@ fn family_after_cancel(level: TreeKill) -> (Vec<u32>, Option<TreeKill>, Option<S
         .unwrap();
     let token = CancelToken::new();
     let context = TaskContext::new(token.clone(), None, 1, 0);
-    let result = std::thread::scope(|scope| {
+    let (result, mut output) = std::thread::scope(|scope| {
         let run = scope.spawn(|| executor.execute(&task, &context));
-        receiver.recv().unwrap();
+        let first = receiver.recv().unwrap();
         token.cancel();
-        run.join().unwrap().unwrap()
+        (run.join().unwrap().unwrap(), first)
     });
-    (marked(&task), result.tree_kill, result.stopped)
+    output.extend(receiver.try_iter().flatten());
+    (task, result, String::from_utf8(output).unwrap())
 }
 
 #[test]
 fn a_cancelled_tree_is_gone_when_the_outcome_is_there() {
     for level in levels() {
-        let (left, killed_by, stopped) = family_after_cancel(level);
-        assert_eq!((killed_by, stopped), (Some(level), Some(Stop::Cancelled)));
+        let (task, result, _) = cancel_when_ready(level, FAMILY, Duration::ZERO);
+        let left = marked(&task);
+        assert_eq!(result.stopped, Some(Stop::Cancelled));
+        assert_eq!(result.tree_kill, Some(level));
         if level == TreeKill::ProcessGroup {
             // It cannot reach what made a session of its own; the test can.
             for pid in left {
@@ -79,14 +82,10 @@ fn what_a_program_leaves_behind_ends_with_it() {
 fn a_program_can_use_its_grace_to_end_well() {
     for level in levels() {
         let script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done";
-        let task = sh(script)
-            .timeout(Duration::from_millis(300))
-            .build()
-            .unwrap();
-        let result = run_by(Some(level), &task).unwrap();
-        assert_eq!(result.stopped, Some(Stop::Timeout), "{level}");
+        let (_, result, output) = cancel_when_ready(level, script, Duration::from_secs(1000));
+        assert_eq!(result.stopped, Some(Stop::Cancelled), "{level}");
         assert_eq!(result.exit, Exit::Code(3), "{level}");
-        assert_eq!(result.stdout_string(), "ready\nbye\n", "{level}");
+        assert_eq!(output, "ready\nbye\n", "{level}");
         assert!(!result.is_success());
     }
 }
@@ -95,17 +94,24 @@ fn a_program_can_use_its_grace_to_end_well() {
 fn a_program_that_ignores_sigterm_is_killed_after_its_grace() {
     for level in levels() {
         let script = "trap '' TERM; echo ready; while :; do sleep 1000; done";
-        let task = sh(script)
-            .timeout(Duration::from_millis(200))
-            .grace(Duration::from_millis(50));
-        let task = task.build().unwrap();
-        let result = run_by(Some(level), &task).unwrap();
+        let (task, result, _) = cancel_when_ready(level, script, Duration::from_millis(50));
         assert_eq!(
             (result.exit, result.stopped),
-            (Exit::Signal(9), Some(Stop::Timeout)),
+            (Exit::Signal(9), Some(Stop::Cancelled)),
             "{level}"
         );
-        assert_eq!(result.stdout_string(), "ready\n", "{level}");
+        assert_eq!(marked(&task), [0_u32; 0], "{level}");
+    }
+}
+
+#[test]
+fn a_timeout_ends_a_tree_as_a_cancellation_does() {
+    for level in levels() {
+        let task = sh("sleep 1000 | sleep 1000").timeout(Duration::from_millis(20));
+        let task = task.build().unwrap();
+        let result = run_by(Some(level), &task).unwrap();
+        assert_eq!(result.stopped, Some(Stop::Timeout), "{level}");
+        assert_eq!(result.tree_kill, Some(level));
         assert_eq!(marked(&task), [0_u32; 0], "{level}");
     }
 }
