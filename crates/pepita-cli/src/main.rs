@@ -11,7 +11,7 @@ mod run;
 mod selftest;
 mod units;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -29,8 +29,12 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::run(is_json),
         Command::Selftest { area, no_bench } => selftest::run(area, !no_bench, is_json),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "pepita", &mut io::stdout());
-            ExitCode::SUCCESS
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pepita", &mut script);
+            match io::stdout().write_all(&script) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
         }
     }
 }

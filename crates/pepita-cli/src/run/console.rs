@@ -111,9 +111,12 @@ impl Console {
 
     /// Tells the user something, on standard error.
     pub(crate) fn note(&self, message: &str) {
-        self.progress.around(|| {
-            let _ = writeln!(io::stderr(), "{message}");
-        });
+        self.progress.around(|| complain(message));
+    }
+
+    /// Whether a person watches the progress.
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(self.progress, Progress::Bar(_))
     }
 
     /// Moves the progress on. `total` is the number of jobs as far as it is known.
@@ -138,7 +141,7 @@ impl Console {
                 }
                 *next = now + PLAIN_INTERVAL;
                 let line = progress_line(done, summary.failed, total, now - self.begin);
-                let _ = writeln!(io::stderr(), "{line}");
+                complain(&line);
             }
         }
     }
@@ -150,6 +153,11 @@ impl Console {
         }
         self.progress = Progress::Hidden;
     }
+}
+
+/// Writes a line to standard error; where that is closed there is nobody to tell.
+pub(crate) fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 impl Progress {

@@ -38,6 +38,7 @@ pub(crate) struct Engine {
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) key: u64,
+    pub(crate) id: TaskId,
     pub(crate) result: Result<ExecutionResult, TaskError>,
     /// What it printed, if it was told to print to [`Outputs::collectors`].
     pub(crate) outputs: Outputs,
@@ -97,6 +98,7 @@ impl Engine {
 
     /// Hands a task to the pool; it comes back on [`done`](Self::done) whatever happens.
     pub(crate) fn submit(&mut self, key: u64, task: Task) {
+        let id = task.id();
         let sender = self.sender.clone();
         let brake = self.brake.clone();
         let submitted = self.pool.submit_then(task, move |result| {
@@ -106,6 +108,7 @@ impl Engine {
             // The receiver is gone only when the run is given up.
             let _ = sender.send(Done {
                 key,
+                id,
                 result,
                 outputs,
                 ended: SystemTime::now(),
@@ -119,6 +122,7 @@ impl Engine {
                 let result = Err(TaskError::Executor(Box::new(error)));
                 let done = Done {
                     key,
+                    id,
                     result,
                     outputs: Outputs::default(),
                     ended: SystemTime::now(),
@@ -162,6 +166,13 @@ impl fmt::Debug for Engine {
         f.debug_struct("Engine")
             .field("active", &self.active.len())
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Engine {
+    /// A run that breaks off leaves nothing running.
+    fn drop(&mut self) {
+        self.cancel_all();
     }
 }
 

@@ -70,8 +70,8 @@ pub(crate) fn run(args: &RunArgs, is_json: bool) -> ExitCode {
         Err(error) => {
             match error {
                 // Begins with the place of the mistake.
-                RunError::Plan(_) => eprintln!("{error}"),
-                _ => eprintln!("pepita: {error}"),
+                RunError::Plan(_) => console::complain(&error.to_string()),
+                _ => console::complain(&format!("pepita: {error}")),
             }
             match error {
                 RunError::Plan(_) | RunError::Usage(_) => USAGE.into(),

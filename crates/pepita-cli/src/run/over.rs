@@ -32,6 +32,11 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// Runs the command of `args`.
 pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
+    if format == Format::Json && args.over.ungroup {
+        return Err(RunError::Usage(
+            "`--ungroup` lets jobs write among the lines of `--json`; expected one of them".into(),
+        ));
+    }
     let (template, input) = read_command(args)?;
     let finished = match (&args.joblog, args.over.resume, args.over.resume_failed) {
         (Some(path), true, _) => Finished::read(path, Skip::All),
@@ -349,9 +354,7 @@ impl Over {
         }
         self.engine.retire(done.key);
         let command = self.jobs.remove(&done.key).unwrap_or_default();
-        if let Ok(result) = &done.result {
-            self.keys.remove(&result.id);
-        }
+        self.keys.remove(&done.id);
         let outcome = Outcome::new(&done.result, done.ended);
         self.summary.count(outcome.status);
         outcome.trace(done.key, None);
@@ -478,9 +481,10 @@ impl Over {
             _ => SUCCESS,
         };
         self.summary.close(self.begin, code);
+        let is_watched = self.console.is_watched();
         self.console.finish();
         self.console.json(&Line::Summary(self.summary.clone()))?;
-        if self.console.format() == Format::Plain && is_failure {
+        if self.console.format() == Format::Plain && (is_failure || is_watched) {
             self.console.note(&self.summary.to_string());
         }
         Ok(code)

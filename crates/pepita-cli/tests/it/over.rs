@@ -160,6 +160,10 @@ fn bad_usage_has_exit_code_2_and_says_what_is_expected() {
             &["run", "no-such-plan.toml"],
             "no-such-plan.toml: No such file",
         ),
+        (
+            &["run", "--json", "-u", "--", "echo", ":::", "a"],
+            "expected one of them",
+        ),
         (&["rum"], "run"),
     ] {
         let ran = run(args).expect(2, "");
@@ -360,4 +364,20 @@ fn a_child_has_the_default_action_of_sigpipe() {
     // Were SIGPIPE ignored, `yes` would complain about a broken pipe.
     let ran = run(["run", "--", "sh", "-c", "yes | head -n 1", ":::", "x"]).expect(0, "y\n");
     assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn a_run_that_breaks_off_leaves_no_job_running() {
+    // The second job would never end; the first finds nobody who reads.
+    let script = "case $0 in 1) echo y;; 2) echo $$ >&2; exec sleep 600;; esac";
+    let mut child = pepita([
+        "run", "-j2", "--", "sh", "-c", script, "{}", ":::", "2", "1", "1",
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(141));
 }
