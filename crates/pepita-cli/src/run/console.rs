@@ -1,9 +1,10 @@
 //! [`Console`]: standard output, standard error and the progress between them.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::json::{Line, Summary};
 use super::spool::Outputs;
@@ -177,10 +178,16 @@ fn bar(total: Option<u64>) -> ProgressBar {
 
 fn style(has_total: bool) -> ProgressStyle {
     let template = match has_total {
-        true => "{bar:30} {pos}/{len} {per_sec}, {eta} left {msg}",
-        false => "{spinner} {pos} done, {per_sec} {msg}",
+        true => "{bar:30} {pos}/{len} {rate}, {eta} left {msg}",
+        false => "{spinner} {pos} done, {rate} {msg}",
     };
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+        // Text grows; it does not fail.
+        let _ = write!(text, "{:.1}/s", state.per_sec());
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", rate)
 }
 
 /// `pepita: 1200 of 4000 done, 2 failed, 120.0/s, 23.30 s left`.
