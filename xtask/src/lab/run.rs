@@ -171,7 +171,13 @@ pub(crate) fn run(options: &Options, folder: &Folder) -> Result<u8, LabError> {
     done
 }
 
+/// Checks that this process may start a lab, and that the programs are here.
 fn ensure_programs() -> Result<()> {
+    // overlayfs opens with O_NOATIME, which the host grants to a file's owner and to root only.
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "only root can show the host's files to a lab: use sudo"
+    );
     let server = Tool {
         program: "/usr/libexec/virtiofsd",
         package: "virtiofsd",
