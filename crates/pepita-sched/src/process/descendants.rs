@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, pidfd_open, pidfd_send_signal,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal,
     set_child_subreaper, waitpid,
 };
 
@@ -295,7 +295,14 @@ pub(super) fn reap_orphans() -> io::Result<()> {
     if !IS_SUBREAPER.load(Ordering::SeqCst) {
         return Ok(());
     }
-    let own_session = getsid(None)?.as_raw_nonzero().get();
+    // By the process table: a session without a leader in this pid namespace shows as 0.
+    let Some(Entry {
+        session: own_session,
+        ..
+    }) = Entry::of(getpid())
+    else {
+        return Ok(());
+    };
     let is_orphan =
         |child: &Entry| child.is_zombie && child.session != own_session && !is_program(child.pid);
     if !children()?

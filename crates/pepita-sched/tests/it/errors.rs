@@ -24,87 +24,74 @@ fn write_program(dir: &Path, name: &str, content: &[u8], mode: u32) -> std::path
 
 #[test]
 fn each_way_in_which_a_program_cannot_start_has_its_own_error() {
+    use SpawnError::{BadFormat, NoInterpreter, NotExecutable, NotFound, TooLong};
     let dir = tempfile::tempdir().unwrap();
-    let program = |name, content: &[u8], mode| write_program(dir.path(), name, content, mode);
-
-    let error = spawn_error(Task::binary("/no/such/program"));
-    assert!(
+    let program =
+        |name, content: &[u8], mode| Task::binary(write_program(dir.path(), name, content, mode));
+    #[track_caller]
+    fn check(builder: TaskBuilder, is_it: fn(&SpawnError) -> bool) {
+        let error = spawn_error(builder);
+        assert!(is_it(&error), "{error:?}");
+    }
+    check(Task::binary("/no/such/program"), |error| {
         matches!(
             error,
-            SpawnError::NotFound {
+            NotFound {
                 path_variable: None,
                 ..
             }
-        ),
-        "{error:?}"
+        )
+    });
+    check(program("plain", b"#!/bin/sh\n", 0o644), |error| {
+        matches!(error, NotExecutable { .. })
+    });
+    check(Task::binary(dir.path()), |error| {
+        matches!(error, NotExecutable { .. })
+    });
+    check(
+        program("orphan", b"#!/no/such/interpreter\n", 0o755),
+        |error| matches!(error, NoInterpreter { .. }),
     );
-
-    let error = spawn_error(Task::binary("no-such-program").env("PATH", "/bin:/usr/bin"));
-    assert_eq!(
-        error.to_string(),
-        "\"no-such-program\" was not found in PATH=/bin:/usr/bin"
-    );
-
-    let error = spawn_error(Task::binary(program("plain", b"#!/bin/sh\n", 0o644)));
-    assert!(
-        matches!(error, SpawnError::NotExecutable { .. }),
-        "{error:?}"
-    );
-
-    let error = spawn_error(Task::binary(dir.path()));
-    assert!(
-        matches!(error, SpawnError::NotExecutable { .. }),
-        "{error:?}"
-    );
-
-    let error = spawn_error(Task::binary(program(
-        "orphan",
-        b"#!/no/such/interpreter\n",
-        0o755,
-    )));
-    assert!(
-        matches!(error, SpawnError::NoInterpreter { .. }),
-        "{error:?}"
-    );
-
-    let error = spawn_error(Task::binary(program("noise", b"\x01\x02\x03", 0o755)));
-    assert!(matches!(error, SpawnError::BadFormat { .. }), "{error:?}");
-
-    let error = spawn_error(Task::binary("true").arg("x".repeat(200_000)));
-    assert!(
+    check(program("noise", b"\x01\x02\x03", 0o755), |error| {
+        matches!(error, BadFormat { .. })
+    });
+    check(Task::binary("true").arg("x".repeat(200_000)), |error| {
         matches!(
             error,
-            SpawnError::TooLong {
+            TooLong {
                 bytes: 200_000..,
                 ..
             }
-        ),
-        "{error:?}"
-    );
+        )
+    });
+    let missing = spawn_error(Task::binary("no-such-program").env("PATH", "/bin:/usr/bin"));
+    let text = "\"no-such-program\" was not found in PATH=/bin:/usr/bin";
+    assert_eq!(missing.to_string(), text);
+}
 
-    let error = spawn_error(Task::binary("true").working_dir("/no/such/dir"));
-    assert!(matches!(error, SpawnError::WorkingDir { .. }), "{error:?}");
-
-    let error = spawn_error(Task::binary("true").working_dir("/etc/passwd"));
-    assert!(matches!(error, SpawnError::WorkingDir { .. }), "{error:?}");
-
+#[test]
+fn a_directory_or_a_stream_that_cannot_be_opened_has_its_own_error() {
+    use SpawnError::{Stream, WorkingDir};
+    for dir in ["/no/such/dir", "/etc/passwd"] {
+        let error = spawn_error(Task::binary("true").working_dir(dir));
+        assert!(matches!(error, WorkingDir { .. }), "{error:?}");
+    }
     let error = spawn_error(Task::binary("true").stdin(Stdin::File("/no/such/file".into())));
     assert!(
         matches!(
             error,
-            SpawnError::Stream {
+            Stream {
                 stream: "standard input",
                 ..
             }
         ),
         "{error:?}"
     );
-
-    let error = spawn_error(Task::binary("true").stderr(Output::File("/no/such/dir/file".into())));
+    let error = spawn_error(Task::binary("true").stderr(Output::File("/no/such/dir/f".into())));
     assert!(
         matches!(
             error,
-            SpawnError::Stream {
+            Stream {
                 stream: "standard error",
                 ..
             }

@@ -1,0 +1,156 @@
+//! What needs a kernel with cgroup v2 controllers: limits on memory and processes, and what a
+//! task used.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+#![expect(unsafe_code, reason = "maps memory to make this process large")]
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use pepita_sched::executor::CpuExecutor;
+use pepita_sched::pool::Pool;
+use pepita_sched::task::{ExecutionResult, Exit, Limits, Stop, Task, TaskBuilder, TreeKill};
+
+/// Whether the test runs; says why not.
+fn in_lab(test: &str) -> bool {
+    let is_lab = std::env::var_os("PEPITA_LAB").is_some();
+    if !is_lab {
+        println!("SKIPPED: {test}: only in the lab");
+    }
+    is_lab
+}
+
+fn run(task: TaskBuilder) -> ExecutionResult {
+    let pool = Pool::builder().cpu_workers(1).build().unwrap();
+    let handle = pool.submit(task.build().unwrap()).unwrap();
+    handle.wait().unwrap()
+}
+
+fn sh(script: &str) -> TaskBuilder {
+    Task::binary("sh").args(["-c", script])
+}
+
+#[test]
+fn every_means_to_end_a_tree_is_here() {
+    if !in_lab("every_means_to_end_a_tree_is_here") {
+        return;
+    }
+    use TreeKill::{Cgroup, PidNamespace, ProcessGroup, Subreaper};
+    for level in [Cgroup, PidNamespace, Subreaper, ProcessGroup] {
+        let executor = CpuExecutor::builder().slots(1).tree_kill(level).build();
+        assert_eq!(executor.unwrap().tree_kill(), level);
+    }
+    let surest = CpuExecutor::builder().slots(1).build().unwrap();
+    assert_eq!(surest.tree_kill(), Cgroup);
+}
+
+#[test]
+fn a_task_beyond_its_memory_limit_is_killed_whole_and_says_so() {
+    if !in_lab("a_task_beyond_its_memory_limit_is_killed_whole_and_says_so") {
+        return;
+    }
+    let hungry = || sh("sleep 1000 & head -c 100M /dev/zero | tail -n 1 | wc -c");
+    let limit = |bytes| Limits {
+        memory_bytes: Some(bytes),
+        ..Limits::default()
+    };
+    let result = run(hungry().limits(limit(32 << 20)));
+    assert_eq!(result.stopped, Some(Stop::MemoryLimit), "{result:?}");
+    let peak = result.usage.peak_memory_bytes.unwrap();
+    assert!((30 << 20..=32 << 20).contains(&peak), "{peak}");
+
+    let result = run(hungry().limits(limit(512 << 20)));
+    assert_eq!(
+        (result.exit, result.stopped),
+        (Exit::Code(0), None),
+        "{result:?}"
+    );
+    assert!(
+        result.usage.peak_memory_bytes.unwrap() > 100 << 20,
+        "{result:?}"
+    );
+}
+
+#[test]
+fn a_task_cannot_have_more_processes_than_its_limit() {
+    if !in_lab("a_task_cannot_have_more_processes_than_its_limit") {
+        return;
+    }
+    let bomb = || sh("for n in 1 2 3 4 5 6 7 8; do sleep 0.01 & done; wait; echo all");
+    assert_eq!(run(bomb()).stdout_string(), "all\n");
+    let limits = Limits {
+        processes: Some(4),
+        ..Limits::default()
+    };
+    let result = run(bomb().limits(limits));
+    assert!(!result.stdout_string().contains("all"), "{result:?}");
+    assert!(result.stderr_string().contains("fork"), "{result:?}");
+}
+
+/// Makes this process as large as `bytes` while it lives, by one small file mapped many times.
+struct Ballast {
+    maps: Vec<*mut std::ffi::c_void>,
+}
+
+const FILE_BYTES: usize = 64 << 20;
+
+impl Ballast {
+    fn new(bytes: usize) -> Self {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        let file: OwnedFd = tempfile::tempfile().unwrap().into();
+        rustix::fs::ftruncate(&file, FILE_BYTES as u64).unwrap();
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        let map = |_| {
+            let protection = ProtFlags::READ | ProtFlags::WRITE;
+            // SAFETY: a new mapping touches no other memory.
+            let map = unsafe {
+                mmap(
+                    std::ptr::null_mut(),
+                    FILE_BYTES,
+                    protection,
+                    flags,
+                    &file,
+                    0,
+                )
+            };
+            map.unwrap()
+        };
+        Self {
+            maps: (0..bytes / FILE_BYTES).map(map).collect(),
+        }
+    }
+}
+
+impl Drop for Ballast {
+    fn drop(&mut self) {
+        for &map in &self.maps {
+            // SAFETY: made in `new` with this length, and never used.
+            unsafe { rustix::mm::munmap(map, FILE_BYTES) }.unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_peak_memory_of_a_small_program_is_small_though_its_parent_is_large() {
+    if !in_lab("the_peak_memory_of_a_small_program_is_small_though_its_parent_is_large") {
+        return;
+    }
+    let ballast = Ballast::new(4 << 30);
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    let kibibytes: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kibibytes >= 4 << 20, "{resident}");
+    let limits = Limits {
+        processes: Some(10),
+        ..Limits::default()
+    };
+    let result = run(Task::binary("/bin/true")
+        .limits(limits)
+        .timeout(Duration::from_secs(1000)));
+    drop(ballast);
+    let peak = result.usage.peak_memory_bytes.unwrap();
+    assert!(peak < 16 << 20, "{peak}");
+}

@@ -1,0 +1,91 @@
+//! The names that a program written for 0.1.1 knows, under the modules where it knows them; each
+//! is used as its documentation says.
+
+#![cfg(feature = "sched")]
+
+use std::time::Duration;
+
+use pepita::executor::{Backend, CpuExecutor, Executor};
+use pepita::fault::{
+    CallWindow, CircuitBreaker, CircuitState, Failure, FailureDetector, HealthStatus, RetryPolicy,
+};
+use pepita::pool::{Pool, PoolBuilder, PoolStats, Shutdown};
+use pepita::scheduler::{Scheduler, WorkerDeque, WorkerId};
+use pepita::task::{CpuAffinity, ExecutionResult, Priority, Program, Task, TaskId, TaskState};
+
+#[test]
+fn the_names_of_tasks_and_pools_are_here() {
+    let retry: RetryPolicy = RetryPolicy::no_retry();
+    let builder: PoolBuilder = Pool::builder()
+        .cpu_workers(1)
+        .queue_capacity(8)
+        .retry_policy(retry)
+        .default_timeout(Duration::from_secs(60));
+    let pool = builder.build().unwrap();
+    let task = Task::builder()
+        .binary("echo")
+        .arg("x")
+        .priority(Priority::High);
+    let task = task
+        .affinity(CpuAffinity::any())
+        .backend(Backend::Cpu)
+        .build()
+        .unwrap();
+    let id: TaskId = task.id();
+    let handle = pool.submit(task).unwrap();
+    assert!([TaskState::Queued, TaskState::Running, TaskState::Done].contains(&handle.state()));
+    let result: ExecutionResult = handle.wait().unwrap();
+    assert_eq!((result.id, result.is_success()), (id, true));
+    assert_eq!(
+        (result.stdout_string(), result.stderr_string()),
+        ("x\n".into(), String::new())
+    );
+    let pipeline = Task::pipeline([Program::new("true"), Program::new("cat")])
+        .build()
+        .unwrap();
+    assert!(pool.submit(pipeline).unwrap().wait().unwrap().is_success());
+    let stats: PoolStats = pool.stats();
+    assert_eq!(
+        (stats.succeeded, pool.num_workers(), pool.pending_tasks()),
+        (2, 1, 0)
+    );
+    pool.shutdown(Shutdown::Drain);
+    let cpu: CpuExecutor = CpuExecutor::builder().slots(1).build().unwrap();
+    assert_eq!(cpu.backend(), Backend::Cpu);
+}
+
+#[test]
+fn the_names_of_the_scheduler_are_here() {
+    let scheduler = Scheduler::with_workers(2);
+    let worker: Option<WorkerId> = scheduler.spawn(WorkerId::current).wait().unwrap();
+    assert!(worker.is_some());
+    let deque: WorkerDeque<u32> = WorkerDeque::new();
+    assert!(deque.is_empty());
+    let counts = (
+        scheduler.num_workers(),
+        scheduler.pending_tasks(),
+        scheduler.worker_loads(),
+    );
+    assert_eq!((counts.0, counts.1, counts.2.len()), (2, 0, 2));
+}
+
+#[test]
+fn the_names_of_fault_handling_are_here() {
+    let policy = RetryPolicy::builder(3, Duration::from_millis(10))
+        .build()
+        .unwrap();
+    assert_eq!(policy.delay_for_attempt(1), Duration::from_millis(10));
+    assert!(policy.should_retry(1, &Failure::Exit(1)));
+    let breaker = CircuitBreaker::builder(CallWindow::Calls(10))
+        .build()
+        .unwrap();
+    assert!(breaker.allows_execution());
+    breaker.record_success();
+    breaker.record_failure();
+    breaker.reset();
+    assert_eq!(breaker.state(), CircuitState::Closed);
+    let detector: FailureDetector<&str> = FailureDetector::builder(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    assert_eq!(detector.status(&"nobody"), HealthStatus::Unknown);
+}
