@@ -1,0 +1,123 @@
+//! Dependencies: names to indices, and no cycle among them.
+
+use std::collections::HashMap;
+
+use super::decode::Decoder;
+use super::suggest;
+use super::task::RawTask;
+
+/// For each task the indices of those it comes after.
+pub(super) fn link(decoder: &mut Decoder<'_>, tasks: &[RawTask]) -> Vec<Vec<usize>> {
+    let mut by_name: HashMap<&str, usize> = HashMap::new();
+    for (index, task) in tasks.iter().enumerate() {
+        if by_name.insert(&task.name, index).is_some() {
+            let message = format!("another task is named `{}` already", task.name);
+            decoder.problem(task.name_span.clone(), message);
+        }
+    }
+    let mut links = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let mut after = Vec::new();
+        for (name, span) in &task.after {
+            match by_name.get(name.as_str()) {
+                Some(&index) if !after.contains(&index) => after.push(index),
+                Some(_) => {}
+                None => {
+                    let hint = suggest::closest(name, by_name.keys().copied())
+                        .map(|closest| format!("; did you mean `{closest}`?"))
+                        .unwrap_or_default();
+                    let message = format!("`after` names `{name}`, which is no task here{hint}");
+                    decoder.problem(span.clone(), message);
+                }
+            }
+        }
+        links.push(after);
+    }
+    if let Some(cycle) = find_cycle(&links) {
+        let names: Vec<_> = cycle
+            .iter()
+            .map(|&index| format!("`{}`", tasks[index].name))
+            .collect();
+        let first = &tasks[cycle[0]];
+        let span = first
+            .after
+            .iter()
+            .find(|(name, _)| by_name.get(name.as_str()) == cycle.get(1))
+            .map_or(first.name_span.clone(), |(_, span)| span.clone());
+        let message = format!("these tasks wait for each other: {}", names.join(" after "));
+        decoder.problem(span, message);
+    }
+    links
+}
+
+/// A walk along the links that ends where it began, from its task of the lowest index.
+fn find_cycle(links: &[Vec<usize>]) -> Option<Vec<usize>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Seen {
+        No,
+        OnPath,
+        Done,
+    }
+    let mut seen = vec![Seen::No; links.len()];
+    for start in 0..links.len() {
+        // Each entry is a task on the path and how many of its links were followed.
+        let mut path: Vec<(usize, usize)> = Vec::new();
+        if seen[start] == Seen::No {
+            seen[start] = Seen::OnPath;
+            path.push((start, 0));
+        }
+        while let Some(&mut (at, ref mut followed)) = path.last_mut() {
+            let Some(&next) = links[at].get(*followed) else {
+                seen[at] = Seen::Done;
+                path.pop();
+                continue;
+            };
+            *followed += 1;
+            match seen[next] {
+                Seen::Done => {}
+                Seen::No => {
+                    seen[next] = Seen::OnPath;
+                    path.push((next, 0));
+                }
+                Seen::OnPath => {
+                    let tasks = path.iter().map(|(task, _)| *task);
+                    let mut cycle: Vec<_> = tasks.skip_while(|task| *task != next).collect();
+                    let lowest = (0..cycle.len()).min_by_key(|&i| cycle[i]).unwrap_or(0);
+                    cycle.rotate_left(lowest);
+                    cycle.push(cycle[0]);
+                    return Some(cycle);
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cycle_is_found_wherever_it_is_and_only_if_it_is() {
+        for (links, want) in [
+            (vec![], None),
+            (vec![vec![], vec![0], vec![0, 1]], None),
+            (vec![vec![0]], Some(vec![0, 0])),
+            (
+                vec![vec![], vec![3], vec![1], vec![2, 0]],
+                Some(vec![1, 3, 2, 1]),
+            ),
+            (vec![vec![1], vec![2], vec![1]], Some(vec![1, 2, 1])),
+        ] {
+            assert_eq!(find_cycle(&links), want, "{links:?}");
+        }
+    }
+
+    #[test]
+    fn a_chain_of_100_000_tasks_does_not_overflow_the_stack() {
+        let links: Vec<_> = (0..100_000)
+            .map(|i| if i < 99_999 { vec![i + 1] } else { vec![] })
+            .collect();
+        assert_eq!(find_cycle(&links), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! Plans: the tasks of a TOML file, checked as a whole before anything runs.
+//!
+//! [`Plan::load`] reads the file in three steps: [`decode`] turns values into settings and knows
+//! where each stood, [`task`] knows the keys, [`graph`] the dependencies. Every step reports all
+//! it finds as [`Diagnostics`], each at its line and column.
+
+mod decode;
+mod diagnostic;
+mod graph;
+mod settings;
+mod suggest;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use pepita::task::Task;
+
+use diagnostic::Diagnostics;
+pub(crate) use settings::RETRY_DELAY;
+
+/// The tasks of one file.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// In the order of the file.
+    pub(crate) tasks: Vec<PlannedTask>,
+    /// How many run at the same time, if the file says.
+    pub(crate) jobs: Option<usize>,
+}
+
+/// One `[[task]]`.
+#[derive(Debug)]
+pub(crate) struct PlannedTask {
+    /// Its name, unique in the plan.
+    pub(crate) name: String,
+    /// What a pool is given.
+    pub(crate) task: Task,
+    /// The command as a shell would have to be given it.
+    pub(crate) command: String,
+    /// Indices of the tasks that must have succeeded before it starts.
+    pub(crate) after: Vec<usize>,
+    /// Whether the run counts as a success even if this task fails.
+    pub(crate) allow_failure: bool,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    /// The file could not be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Its content is no plan.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostics),
+}
+
+impl Plan {
+    /// Reads and checks the plan in the file at `path`.
+    pub(crate) fn load(path: &Path) -> Result<Self, PlanError> {
+        let bytes = fs::read(path).map_err(|source| PlanError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes());
+            Diagnostics::one(
+                path,
+                &text,
+                valid,
+                "this byte is not UTF-8, as TOML must be",
+            )
+        })?;
+        Ok(Self::parse(&text, path)?)
+    }
+
+    /// Checks the plan in `text`; `path` is where relative paths start from, and what messages
+    /// name.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, Diagnostics> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let mut decoder = decode::Decoder::new(text);
+        let (tasks, jobs) = task::read(&mut decoder, dir);
+        let links = graph::link(&mut decoder, &tasks);
+        decoder.finish(path)?;
+        let tasks = tasks.into_iter().zip(links).filter_map(|(task, after)| {
+            Some(PlannedTask {
+                name: task.name,
+                // Present, for otherwise `finish` had a problem to report.
+                task: task.task?,
+                command: task.command,
+                after,
+                allow_failure: task.allow_failure,
+            })
+        });
+        Ok(Self {
+            tasks: tasks.collect(),
+            jobs,
+        })
+    }
+}

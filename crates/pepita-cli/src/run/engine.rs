@@ -1,0 +1,213 @@
+//! [`Engine`]: the pool as `pepita run` uses it.
+//!
+//! Everything a run waits for arrives on one of a few channels, so that each mode of running is
+//! one loop over them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use pepita::executor::{Backend, CpuExecutor, Executor, TaskContext};
+use pepita::pool::{Pool, PoolEvent, TaskHandle};
+use pepita::task::{ExecutionResult, Task, TaskError, TaskId, Unsupported};
+
+use super::brake::Brake;
+use super::halt::Halt;
+use super::spool::Outputs;
+
+/// Jobs that wait in the pool's queue, so that a worker that is done has the next one at hand.
+fn lookahead(workers: usize) -> usize {
+    (2 * workers).max(16)
+}
+
+/// Runs tasks, each known by a key of the caller.
+pub(crate) struct Engine {
+    pool: Pool,
+    executor: Arc<CpuExecutor>,
+    brake: Arc<Brake>,
+    room: usize,
+    /// The tasks that were submitted and have not come back.
+    active: HashMap<u64, TaskHandle>,
+    sender: Sender<Done>,
+    done: Receiver<Done>,
+}
+
+/// A task that came back.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) key: u64,
+    pub(crate) id: TaskId,
+    pub(crate) result: Result<ExecutionResult, TaskError>,
+    /// What it printed, if it was told to print to [`Outputs::collectors`].
+    pub(crate) outputs: Outputs,
+    pub(crate) ended: SystemTime,
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    #[error(transparent)]
+    Executor(#[from] pepita::executor::ExecutorBuildError),
+    #[error(transparent)]
+    Pool(#[from] pepita::pool::PoolBuildError),
+}
+
+impl Engine {
+    /// An engine that runs `workers` tasks at the same time, until `halt`.
+    pub(crate) fn new(workers: usize, halt: Halt) -> Result<Self, EngineError> {
+        let brake = Arc::new(Brake::new(halt));
+        let executor = Arc::new(CpuExecutor::builder().slots(workers).subreaper().build()?);
+        let braked = Braked {
+            inner: executor.clone(),
+            brake: brake.clone(),
+        };
+        let queue = lookahead(workers);
+        let pool = Pool::builder()
+            .executor(braked)
+            .queue_capacity(queue)
+            .build()?;
+        let (sender, done) = unbounded();
+        let room = workers + queue;
+        Ok(Self {
+            pool,
+            executor,
+            brake,
+            room,
+            active: HashMap::new(),
+            sender,
+            done,
+        })
+    }
+
+    /// Whether this host has what `task` asks for.
+    pub(crate) fn check(&self, task: &Task) -> Result<(), Unsupported> {
+        self.executor.supports(task)
+    }
+
+    /// Whether another task can be submitted without waiting.
+    pub(crate) fn has_room(&self) -> bool {
+        self.active.len() < self.room
+    }
+
+    /// Whether every task that was submitted has come back.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Hands a task to the pool; it comes back on [`done`](Self::done) whatever happens.
+    pub(crate) fn submit(&mut self, key: u64, task: Task) {
+        let id = task.id();
+        let sender = self.sender.clone();
+        let brake = self.brake.clone();
+        let submitted = self.pool.submit_then(task, move |result| {
+            // Here, on the worker, before it turns to its next task.
+            brake.count(&result);
+            let outputs = Outputs::take_current();
+            // The receiver is gone only when the run is given up.
+            let _ = sender.send(Done {
+                key,
+                id,
+                result,
+                outputs,
+                ended: SystemTime::now(),
+            });
+        });
+        match submitted {
+            Ok(handle) => {
+                self.active.insert(key, handle);
+            }
+            Err(error) => {
+                let result = Err(TaskError::Executor(Box::new(error)));
+                let done = Done {
+                    key,
+                    id,
+                    result,
+                    outputs: Outputs::default(),
+                    ended: SystemTime::now(),
+                };
+                let _ = self.sender.send(done);
+            }
+        }
+    }
+
+    /// Where tasks come back; the caller passes each to [`retire`](Self::retire).
+    pub(crate) fn done(&self) -> &Receiver<Done> {
+        &self.done
+    }
+
+    /// Notes that a task came back.
+    pub(crate) fn retire(&mut self, key: u64) {
+        self.active.remove(&key);
+    }
+
+    /// What happens to the tasks from now on.
+    pub(crate) fn events(&self) -> Receiver<PoolEvent> {
+        self.pool.subscribe().receiver().clone()
+    }
+
+    /// Lets no attempt begin any more; those that run go on.
+    pub(crate) fn brake(&self) {
+        self.brake.pull();
+    }
+
+    /// Ends the tasks that run, and those that wait.
+    pub(crate) fn cancel_all(&self) {
+        self.brake();
+        for handle in self.active.values() {
+            handle.cancel();
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("active", &self.active.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Engine {
+    /// A run that breaks off leaves nothing running.
+    fn drop(&mut self) {
+        self.cancel_all();
+    }
+}
+
+/// The process executor, as long as the brake is not pulled: then what is queued does not begin.
+#[derive(Debug)]
+struct Braked {
+    inner: Arc<CpuExecutor>,
+    brake: Arc<Brake>,
+}
+
+impl Executor for Braked {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn backend(&self) -> Backend {
+        self.inner.backend()
+    }
+
+    fn slots(&self) -> usize {
+        self.inner.slots()
+    }
+
+    fn supports(&self, task: &Task) -> Result<(), Unsupported> {
+        self.inner.supports(task)
+    }
+
+    fn execute(&self, task: &Task, context: &TaskContext) -> Result<ExecutionResult, TaskError> {
+        if self.brake.is_pulled() {
+            return Err(TaskError::Cancelled);
+        }
+        Outputs::reset_current();
+        self.inner.execute(task, context)
+    }
+}
+
+/// Which key a task has, for its events.
+pub(crate) type Keys = HashMap<TaskId, u64>;

@@ -1,0 +1,468 @@
+//! The tasks of a file, each after those that it depends on.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crossbeam_channel::{Receiver, never, select, tick};
+use pepita::pool::PoolEvent;
+use pepita::task::{Captured, ExecutionResult};
+
+use super::console::{Console, Format};
+use super::engine::{Done, Engine, Keys};
+use super::halt::Halt;
+use super::joblog::{Entry, JobLog, Mode};
+use super::json::{self, Line, Ran, Summary, Text};
+use super::outcome::{Outcome, Status};
+use super::signals::{self, StopRequest};
+use super::spool::Outputs;
+use super::{FAILURE, RunError, SUCCESS, default_jobs};
+use crate::cli::RunArgs;
+use crate::plan::{Plan, PlannedTask};
+use crate::units::show_duration;
+
+const TICK: Duration = Duration::from_millis(500);
+
+/// Lines of standard error that the summary shows of a task that failed.
+const TAIL_LINES: usize = 10;
+
+/// Runs the plan in the file at `path`.
+pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, RunError> {
+    if let Some(option) = args.over.first_set() {
+        return Err(RunError::Usage(format!(
+            "`{option}` is for a command over arguments; in a file each task says it for itself \
+             (to run a command, put `--` before it)"
+        )));
+    }
+    if !args.command.is_empty() {
+        let message = "both a file and a command are given; expected one of them";
+        return Err(RunError::Usage(message.into()));
+    }
+    let plan = Plan::load(path)?;
+    if args.dry_run {
+        return dry_run(&plan);
+    }
+    let workers = args.jobs.or(plan.jobs).unwrap_or_else(default_jobs);
+    let engine = Engine::new(workers, Halt::Never).map_err(RunError::usage)?;
+    for task in &plan.tasks {
+        engine.check(&task.task).map_err(|error| {
+            RunError::Usage(format!("{}: task `{}`: {error}", path.display(), task.name))
+        })?;
+    }
+    let joblog = args
+        .joblog
+        .as_deref()
+        .map(|path| JobLog::open(path, Mode::Fresh))
+        .transpose();
+    let is_json = format == Format::Json;
+    let show_progress = !args.no_progress && !is_json;
+    let run = FileRun {
+        joblog: joblog.map_err(RunError::usage)?,
+        events: if is_json { engine.events() } else { never() },
+        signals: signals::listen().map_err(RunError::usage)?,
+        console: Console::new(format, show_progress, Some(plan.tasks.len() as u64)),
+        ticks: if show_progress { tick(TICK) } else { never() },
+        keys: Keys::new(),
+        states: plan
+            .tasks
+            .iter()
+            .map(|task| State::Waiting(task.after.len()))
+            .collect(),
+        ready: (0..plan.tasks.len())
+            .filter(|&at| plan.tasks[at].after.is_empty())
+            .collect(),
+        dependents: dependents(&plan.tasks),
+        summary: Summary::default(),
+        begin: SystemTime::now(),
+        stop: None,
+        engine,
+        plan,
+    };
+    run.finish()
+}
+
+fn dry_run(plan: &Plan) -> Result<u8, RunError> {
+    let mut console = Console::new(Format::Plain, false, None);
+    for task in &plan.tasks {
+        let mut line = format!("{}: {}", task.name, task.command);
+        for (index, &at) in task.after.iter().enumerate() {
+            let word = if index == 0 { "  # after " } else { ", " };
+            let _ = write!(line, "{word}{}", plan.tasks[at].name);
+        }
+        console.print(line.as_bytes())?;
+    }
+    Ok(SUCCESS)
+}
+
+fn dependents(tasks: &[PlannedTask]) -> Vec<Vec<usize>> {
+    let mut dependents = vec![Vec::new(); tasks.len()];
+    for (at, task) in tasks.iter().enumerate() {
+        for &before in &task.after {
+            dependents[before].push(at);
+        }
+    }
+    dependents
+}
+
+/// How far a task is.
+#[derive(Debug)]
+enum State {
+    /// So many tasks must succeed before it can begin.
+    Waiting(usize),
+    Submitted,
+    Ended(Box<Ended>),
+    /// This task failed, which it comes after.
+    Skipped(usize),
+}
+
+#[derive(Debug)]
+struct Ended {
+    outcome: Outcome,
+    /// The end of what it printed on standard error, if it failed.
+    tail: String,
+}
+
+/// A run in progress.
+#[derive(Debug)]
+struct FileRun {
+    plan: Plan,
+    engine: Engine,
+    console: Console,
+    joblog: Option<JobLog>,
+    signals: Receiver<StopRequest>,
+    events: Receiver<PoolEvent>,
+    ticks: Receiver<std::time::Instant>,
+    keys: Keys,
+    states: Vec<State>,
+    /// Tasks that can begin.
+    ready: BTreeSet<usize>,
+    dependents: Vec<Vec<usize>>,
+    summary: Summary,
+    begin: SystemTime,
+    stop: Option<(StopRequest, u32)>,
+}
+
+impl FileRun {
+    fn finish(mut self) -> Result<u8, RunError> {
+        loop {
+            self.submit_ready();
+            if self.engine.is_idle() {
+                break;
+            }
+            select! {
+                recv(self.engine.done()) -> done => {
+                    if let Ok(done) = done {
+                        self.take(done)?;
+                    }
+                }
+                recv(self.signals) -> request => {
+                    if let Ok(request) = request {
+                        let (request, count) =
+                            self.stop.map_or((request, 1), |(first, count)| (first, count + 1));
+                        self.stop = Some((request, count));
+                        signals::obey(request, count, &self.engine, &self.console);
+                    }
+                }
+                recv(self.events) -> event => {
+                    if let Ok(event) = event {
+                        self.report(event)?;
+                    }
+                }
+                recv(self.ticks) -> _ => {}
+            }
+            self.console
+                .advance(&self.summary, Some(self.plan.tasks.len() as u64));
+        }
+        self.close()
+    }
+
+    fn submit_ready(&mut self) {
+        while self.stop.is_none() && self.engine.has_room() {
+            let Some(at) = self.ready.pop_first() else {
+                return;
+            };
+            let task = self.plan.tasks[at].task.clone();
+            self.keys.insert(task.id(), at as u64);
+            self.states[at] = State::Submitted;
+            self.engine.submit(at as u64, task);
+        }
+    }
+
+    fn take(&mut self, done: Done) -> Result<(), RunError> {
+        while let Ok(event) = self.events.try_recv() {
+            self.report(event)?;
+        }
+        self.engine.retire(done.key);
+        let Ok(at) = usize::try_from(done.key) else {
+            return Ok(());
+        };
+        let outcome = Outcome::new(&done.result, done.ended);
+        self.summary.count(outcome.status);
+        outcome.trace(done.key + 1, Some(&self.plan.tasks[at].name));
+        self.log(at, &outcome, done.result.as_ref().ok())?;
+        self.show(at, &outcome, done.result.as_ref().ok())?;
+        let goes_on = outcome.is_success()
+            || (self.plan.tasks[at].allow_failure && outcome.status != Status::Cancelled);
+        let tail = match (outcome.is_success(), &done.result) {
+            (false, Ok(result)) => tail(&result.stderr),
+            _ => String::new(),
+        };
+        self.states[at] = State::Ended(Box::new(Ended { outcome, tail }));
+        match goes_on {
+            true => self.release(at),
+            false => self.skip_after(at)?,
+        }
+        Ok(())
+    }
+
+    fn log(
+        &mut self,
+        at: usize,
+        outcome: &Outcome,
+        result: Option<&ExecutionResult>,
+    ) -> Result<(), RunError> {
+        let Some(log) = self
+            .joblog
+            .as_mut()
+            .filter(|_| outcome.status != Status::Cancelled)
+        else {
+            return Ok(());
+        };
+        let entry = Entry {
+            sequence: at as u64 + 1,
+            started: outcome.started,
+            runtime: outcome.wall,
+            received: result.map_or(0, |result| result.stdout.total_bytes),
+            exit_value: outcome.exit_value,
+            signal: outcome.signal,
+            command: self.plan.tasks[at].command.as_ref(),
+        };
+        log.append(&entry).map_err(RunError::JobLog)
+    }
+
+    /// Shows what a task printed, and that it ended.
+    fn show(
+        &mut self,
+        at: usize,
+        outcome: &Outcome,
+        result: Option<&ExecutionResult>,
+    ) -> Result<(), RunError> {
+        let task = &self.plan.tasks[at];
+        if self.console.format() == Format::Json {
+            let text = |pick: fn(&ExecutionResult) -> &Captured| match result {
+                Some(result) => Text::of_captured(pick(result)),
+                None => Text::of_captured(&Captured::default()),
+            };
+            let (stdout, stderr) = (text(|result| &result.stdout), text(|result| &result.stderr));
+            let finished = json::Finished {
+                seq: at as u64 + 1,
+                name: Some(&task.name),
+                command: &task.command,
+                status: outcome.status,
+                reason: outcome.reason.as_deref(),
+                run: Ran::new(result, outcome, stdout, stderr),
+            };
+            return Ok(self.console.json(&Line::Finished(Box::new(finished)))?);
+        }
+        let Some(result) = result else { return Ok(()) };
+        // The summary shows the standard error of what failed.
+        let stderr = if outcome.is_success() {
+            result.stderr.bytes.clone()
+        } else {
+            Vec::new()
+        };
+        let mut outputs = Outputs {
+            stdout: result.stdout.bytes.clone().into(),
+            stderr: stderr.into(),
+        };
+        self.console.outputs(&mut outputs)?;
+        for (stream, captured) in [("output", &result.stdout), ("error", &result.stderr)] {
+            if captured.is_truncated() {
+                let (kept, all) = (captured.bytes.len(), captured.total_bytes);
+                self.console.note(&format!(
+                    "pepita: {}: only the first {kept} of {all} bytes of standard {stream} were kept \
+                     (`{{ file = \"…\" }}` keeps all)",
+                    task.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, event: PoolEvent) -> Result<(), RunError> {
+        let Some(&at) = self.keys.get(&event.id) else {
+            return Ok(());
+        };
+        let task = usize::try_from(at)
+            .ok()
+            .and_then(|at| self.plan.tasks.get(at));
+        match Line::of_event(event, at + 1, task.map(|task| &*task.name)) {
+            Some(line) => Ok(self.console.json(&line)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets those begin that waited for nothing else.
+    fn release(&mut self, at: usize) {
+        for &dependent in &self.dependents[at] {
+            if let State::Waiting(count) = &mut self.states[dependent] {
+                *count -= 1;
+                if *count == 0 {
+                    self.ready.insert(dependent);
+                }
+            }
+        }
+    }
+
+    /// Gives up everything that comes after a task that failed.
+    fn skip_after(&mut self, failed: usize) -> Result<(), RunError> {
+        let mut failures = vec![failed];
+        while let Some(failed) = failures.pop() {
+            for &dependent in &self.dependents[failed] {
+                if !matches!(self.states[dependent], State::Waiting(_)) {
+                    continue;
+                }
+                self.states[dependent] = State::Skipped(failed);
+                self.summary.count(Status::Skipped);
+                failures.push(dependent);
+                let task = &self.plan.tasks[dependent];
+                let reason = format!(
+                    "after `{}`, which did not succeed",
+                    self.plan.tasks[failed].name
+                );
+                let finished = json::Finished {
+                    seq: dependent as u64 + 1,
+                    name: Some(&task.name),
+                    command: &task.command,
+                    status: Status::Skipped,
+                    reason: Some(&reason),
+                    run: None,
+                };
+                self.console.json(&Line::Finished(Box::new(finished)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<u8, RunError> {
+        let is_failure =
+            self.states
+                .iter()
+                .zip(&self.plan.tasks)
+                .any(|(state, task)| match state {
+                    State::Ended(ended) => !ended.outcome.is_success() && !task.allow_failure,
+                    _ => true,
+                });
+        let code = match self.stop {
+            Some((request, _)) => request.exit_code(),
+            None if is_failure => FAILURE,
+            None => SUCCESS,
+        };
+        self.summary.close(self.begin, code);
+        self.console.finish();
+        self.console.json(&Line::Summary(self.summary.clone()))?;
+        if self.console.format() == Format::Plain {
+            self.console.note(self.table().trim_end());
+        }
+        Ok(code)
+    }
+
+    /// One line for each task, the ends of what those that failed printed, and the counts.
+    fn table(&self) -> String {
+        let names = self.plan.tasks.iter().map(|task| task.name.chars().count());
+        let width = names.max().unwrap_or(0).max(4);
+        let mut table = format!(
+            "\n{:width$}  {:9}  {:>12}  note\n",
+            "task", "result", "time"
+        );
+        let mut tails = String::new();
+        for (task, state) in self.plan.tasks.iter().zip(&self.states) {
+            let (label, time, note) = match state {
+                State::Ended(ended) => {
+                    let outcome = &ended.outcome;
+                    if !ended.tail.is_empty() {
+                        let _ = write!(
+                            tails,
+                            "\n{} printed on standard error:\n{}",
+                            task.name, ended.tail
+                        );
+                    }
+                    (
+                        outcome.status.label(),
+                        show_duration(outcome.wall),
+                        note(task, outcome),
+                    )
+                }
+                State::Skipped(failed) => {
+                    let name = &self.plan.tasks[*failed].name;
+                    (
+                        Status::Skipped.label(),
+                        String::new(),
+                        format!("after {name}"),
+                    )
+                }
+                _ => (
+                    Status::Cancelled.label(),
+                    String::new(),
+                    "never began".into(),
+                ),
+            };
+            let line = format!("{:width$}  {label:9}  {time:>12}  {note}", task.name);
+            table = table + line.trim_end() + "\n";
+        }
+        format!("{table}{tails}\n{}\n", self.summary)
+    }
+}
+
+fn note(task: &PlannedTask, outcome: &Outcome) -> String {
+    let mut notes = Vec::new();
+    match &outcome.reason {
+        Some(reason) => notes.push(reason.clone()),
+        None if outcome.attempts > 1 => notes.push(format!("in {} attempts", outcome.attempts)),
+        None => {}
+    }
+    if task.allow_failure && !outcome.is_success() {
+        notes.push("allowed to fail".into());
+    }
+    notes.join("; ")
+}
+
+/// The last lines, indented.
+fn tail(captured: &Captured) -> String {
+    let text = String::from_utf8_lossy(&captured.bytes);
+    let lines: Vec<_> = text.lines().collect();
+    let start = lines.len().saturating_sub(TAIL_LINES);
+    let mut tail = String::new();
+    if start > 0 {
+        let _ = writeln!(tail, "    … {start} lines before");
+    }
+    for line in &lines[start..] {
+        let _ = writeln!(tail, "    {line}");
+    }
+    tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_the_last_lines_and_says_what_is_missing() {
+        let captured = |lines: usize| -> Captured {
+            (1..=lines)
+                .map(|n| format!("line {n}\n"))
+                .collect::<String>()
+                .into_bytes()
+                .into()
+        };
+        assert_eq!(tail(&captured(0)), "");
+        assert_eq!(tail(&captured(2)), "    line 1\n    line 2\n");
+        let long = tail(&captured(12));
+        assert!(
+            long.starts_with("    … 2 lines before\n    line 3\n"),
+            "{long}"
+        );
+        assert!(long.ends_with("    line 12\n"), "{long}");
+    }
+}
