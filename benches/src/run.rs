@@ -131,3 +131,58 @@ fn time(contestants: &mut [Contestant<'_>], rounds: usize, random: &mut Random) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{Contender, Home, Unit};
+
+    #[derive(Clone)]
+    struct Says(&'static str);
+
+    impl Contender for Says {
+        fn answer(&mut self) -> Result<String> {
+            Ok(self.0.to_owned())
+        }
+
+        fn round(&mut self) -> Result<f64> {
+            Ok(1.0)
+        }
+    }
+
+    /// Runs a case with ours, which says 42, and one peer.
+    fn against(peer: impl Fn() -> Result<Says> + 'static) -> Result<Measured> {
+        let case = Case::new("c", Unit::Time("ms"), "w")
+            .contender(Role::Ours, Home::Shared, "ours", || Ok(Says("42")))
+            .contender(Role::Peer, Home::Shared, "peer", peer);
+        let settings = Settings {
+            size: None,
+            pepita: "pepita".into(),
+        };
+        run("s", &case, &settings, None, &mut Random::new(0))
+    }
+
+    #[test]
+    fn every_contender_has_a_figure_for_each_of_30_rounds() {
+        let measured = against(|| Ok(Says("42"))).unwrap();
+        let counts: Vec<usize> = measured.series.iter().map(|s| s.figures.len()).collect();
+        assert_eq!((measured.rounds, counts), (30, vec![30, 30]));
+    }
+
+    #[test]
+    fn nothing_is_timed_when_answers_differ() {
+        let error = against(|| Ok(Says("43"))).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "answers differ: `ours` says \"42\", `peer` says \"43\""
+        );
+    }
+
+    #[test]
+    fn a_peer_that_the_machine_lacks_is_named() {
+        let measured = against(|| bail!("not installed")).unwrap();
+        assert_eq!(measured.series.len(), 1);
+        let missing = ("peer".to_owned(), "not installed".to_owned());
+        assert_eq!(measured.missing, [missing]);
+    }
+}
