@@ -1,6 +1,7 @@
 //! Programs that come from Debian packages: found, installed when root, else asked for.
 
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,7 +37,7 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
     if !rustix::process::geteuid().is_root() || find("apt-get").is_none() {
         bail!("programs are missing; as root run: apt-get update && {line}");
     }
-    eprintln!("xtask: {line}");
+    notice(&line);
     let install = || {
         let mut command = Command::new("apt-get");
         command
@@ -49,6 +50,14 @@ pub(crate) fn ensure_tools(tools: &[Tool]) -> Result<()> {
         install()?;
     }
     Ok(())
+}
+
+/// Tells a person what takes so long. A program that reads standard error must find only what the
+/// command wrote there.
+pub(crate) fn notice(what: &str) {
+    if std::io::stderr().is_terminal() {
+        eprintln!("xtask: {what}");
+    }
 }
 
 /// Refreshes the package lists.

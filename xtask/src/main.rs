@@ -2,6 +2,7 @@
 //!
 //! Each command is one module; `README.md` beside the manifest says what they do.
 
+mod ci;
 mod debian;
 mod lab;
 mod tidy;
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Runs a command as root on a Debian kernel that has ublk, KVM and zram.
     Lab(lab::Options),
+    /// Everything that must hold before a change lands.
+    Ci(ci::Options),
     /// Checks the repository's own rules.
     Tidy,
     /// A helper process of `lab`: dies with its parent.
@@ -35,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Lab(options) => return lab::main(&options),
+        Command::Ci(options) => ci::main(&options),
         Command::Tidy => tidy::main(),
         Command::LabChild(options) => lab::child::exec(&options),
         Command::LabInit => lab::guest::init(),

@@ -22,9 +22,18 @@ fn wanted(name: &str, set: TestSet) -> bool {
         _ => TestSet::Quick,
     };
     if run < set {
-        println!("SKIPPED: {name}: boots a lab; run `cargo xtask ci --full lab`");
+        let full = if set == TestSet::Full {
+            " --full lab"
+        } else {
+            ""
+        };
+        println!("SKIPPED: {name}: only in cargo xtask ci{full}");
     }
-    run >= set
+    let root = rustix::process::geteuid().is_root();
+    if run >= set && !root {
+        println!("SKIPPED: {name}: a lab needs root");
+    }
+    run >= set && root
 }
 
 fn lab(options: &[&str], script: &str) -> Command {

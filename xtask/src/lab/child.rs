@@ -37,9 +37,6 @@ pub(crate) fn command(program: &std::path::Path, read_only: bool) -> Result<Comm
         let mut command =
             Command::new(debian::find("unshare").context("no unshare (package util-linux)")?);
         command.args(["--mount", "--propagation", "private"]);
-        if !rustix::process::geteuid().is_root() {
-            command.arg("--map-root-user");
-        }
         command.arg("--").arg(own);
         command
     } else {

@@ -90,6 +90,11 @@ impl Kernel {
         self.root.join("initramfs")
     }
 
+    /// The path of a file kept beside this kernel.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
     /// The folder that becomes the lab's `/lib/modules`.
     pub(crate) fn modules(&self) -> PathBuf {
         self.root.join("lib/modules")
@@ -98,18 +103,16 @@ impl Kernel {
 
 /// Fills `root` with the newest kernel of `series`.
 fn unpack(root: &Path, series: Series) -> Result<()> {
-    let package = package_of(series)?;
-    eprintln!("lab: fetching {package}");
-    debian::quiet(
-        Command::new("apt-get")
-            .args(["download", "-q", &package])
-            .current_dir(root),
-    )?;
+    if download(root, series).is_err() {
+        debian::update()
+            .context("the package lists are missing or old; as root run: apt-get update")?;
+        download(root, series)?;
+    }
     let archive = fs::read_dir(root)?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .find(|path| has_suffix(path, "deb"));
-    let archive = archive.with_context(|| format!("apt-get download {package} left no file"))?;
+    let archive = archive.context("apt-get download left no file")?;
     debian::quiet(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(root))?;
     fs::remove_file(&archive)?;
 
@@ -129,17 +132,18 @@ fn unpack(root: &Path, series: Series) -> Result<()> {
     Ok(())
 }
 
-/// The newest package of `series`, from lists that are refreshed when they have none.
-fn package_of(series: Series) -> Result<String> {
+/// Puts the newest package of `series` into `root`.
+fn download(root: &Path, series: Series) -> Result<()> {
     let prefix = format!("linux-image-{}.", series.number());
-    let look = || debian::newest_package(&prefix, "-cloud-amd64");
-    if let Some(package) = look()? {
-        return Ok(package);
-    }
-    debian::update().context("no kernel package is known; as root run: apt-get update")?;
-    look()?.with_context(|| {
-        format!("this system's package sources have no {prefix}*-cloud-amd64 (Debian 12 has it)")
-    })
+    let package = debian::newest_package(&prefix, "-cloud-amd64")?;
+    let package = package
+        .with_context(|| format!("this system's package sources have no {prefix}*-cloud-amd64"))?;
+    debian::notice(&format!("fetching {package}"));
+    debian::quiet(
+        Command::new("apt-get")
+            .args(["download", "-q", &package])
+            .current_dir(root),
+    )
 }
 
 fn release_of(root: &Path) -> Result<String> {

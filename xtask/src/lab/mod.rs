@@ -4,7 +4,7 @@
 //! directory where the lab was started; what it changes is gone afterwards, except in the one
 //! writable folder, `target/lab/NAME`, which `$PEPITA_LAB_OUT` names on both sides.
 //!
-//! Reading order: [`run`] starts everything and watches; [`machine`] is the emulated hardware;
+//! Reading order: [`run`] starts everything and watches; [`machine`] is the hardware, [`accel`] how fast;
 //! [`kernel`] fetches the kernel; [`share`] shows the host's files; [`guest`] is process 1 inside;
 //! [`protocol`] is what the two sides say.
 //!
@@ -14,6 +14,7 @@
 //! * The command's standard output and error pass byte for byte; the lab's own words go to standard
 //!   error, before the command starts or after it has ended.
 
+mod accel;
 pub(crate) mod child;
 mod cpio;
 pub(crate) mod guest;
@@ -66,7 +67,7 @@ pub(crate) struct Options {
     #[arg(long)]
     name: Option<String>,
     /// How processors are made.
-    #[arg(long, value_enum, default_value = "tcg")]
+    #[arg(long, value_enum, default_value = "auto")]
     accel: Accel,
     /// What the kernel writes to its log: 4 is errors, 7 everything but debugging.
     #[arg(long, default_value_t = 5, value_name = "LEVEL")]
@@ -79,6 +80,8 @@ pub(crate) struct Options {
 /// How the lab's processors are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Accel {
+    /// The host's KVM where it boots the lab's kernel and can nest, else emulation.
+    Auto,
     /// By emulation: everywhere, with AMD-V inside.
     Tcg,
     /// By the host's KVM.

@@ -16,7 +16,7 @@ use super::kernel::Kernel;
 use super::machine::{self, SCRATCH_BYTES, Wires};
 use super::protocol::{Job, PING, Report};
 use super::share::{Share, inherit};
-use super::{Options, child, share};
+use super::{Options, accel, child, share};
 use crate::debian::{self, Tool};
 
 /// How long the kernel may take until the command starts.
@@ -171,7 +171,13 @@ pub(crate) fn run(options: &Options, folder: &Folder) -> Result<u8, LabError> {
     done
 }
 
+/// Checks that this process may start a lab, and that the programs are here.
 fn ensure_programs() -> Result<()> {
+    // overlayfs opens with O_NOATIME, which the host grants to a file's owner and to root only.
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "only root can show the host's files to a lab: use sudo"
+    );
     let server = Tool {
         program: "/usr/libexec/virtiofsd",
         package: "virtiofsd",
@@ -250,7 +256,13 @@ fn start(
     }
     let qemu = debian::find("qemu-system-x86_64").context("no qemu-system-x86_64")?;
     let mut command = child::command(&qemu, false)?;
-    machine::describe(&mut command, options, options.accel, kernel, wires)?;
+    machine::describe(
+        &mut command,
+        options,
+        accel::choose(options, kernel)?,
+        kernel,
+        wires,
+    )?;
     command
         .stdin(Stdio::null())
         .stdout(helpers.try_clone()?)

@@ -41,6 +41,7 @@ struct Dependency {
 
 #[derive(Debug, Clone, Deserialize)]
 struct Target {
+    name: String,
     kind: Vec<String>,
     src_path: String,
 }
@@ -61,6 +62,13 @@ impl Package {
         self.publish
             .as_ref()
             .is_none_or(|registries| !registries.is_empty())
+    }
+
+    /// Whether it has the integration test `name`.
+    pub(crate) fn has_test(&self, name: &str) -> bool {
+        self.targets
+            .iter()
+            .any(|target| target.name == name && target.kind.iter().any(|kind| kind == "test"))
     }
 
     fn layer(&self) -> Option<u8> {

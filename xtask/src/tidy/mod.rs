@@ -4,7 +4,7 @@
 //! rule exempts stands in one list beside it, with the reason.
 
 mod graph;
-mod manifests;
+pub(crate) mod manifests;
 mod sources;
 mod words;
 

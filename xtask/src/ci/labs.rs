@@ -1,0 +1,151 @@
+//! The tests that need the lab's kernel: every crate's `tests/lab.rs`, in one boot.
+//!
+//! Such a test is an ordinary integration test. Outside the lab (`PEPITA_LAB` is not set) it prints
+//! `SKIPPED: <test>: only in the lab` and returns. Here its binary is built on the host and run inside,
+//! where nothing may be skipped.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use super::report;
+use super::step::{Cargo, Step};
+use crate::tidy::manifests::Package;
+use crate::{debian, workspace_root};
+
+/// Time limit of the boot and all tests.
+const LIMIT_SECONDS: &str = "900";
+
+/// Builds the tests, and plans the boot.
+pub(super) fn step(packages: &[Package]) -> Result<Step> {
+    let with_lab_tests = packages
+        .iter()
+        .filter(|package| package.ships() && package.has_test("lab"));
+    let tests = with_lab_tests.map(build).collect::<Result<Vec<_>>>()?;
+    if tests.is_empty() {
+        return Ok(Step::nothing("no crate has a tests/lab.rs"));
+    }
+    if !rustix::process::geteuid().is_root() {
+        ensure!(
+            !report::strict(),
+            "under CI=true the lab tests must run, and a lab needs root"
+        );
+        return Ok(Step::nothing("a lab needs root: run this step with sudo"));
+    }
+    let arguments = [
+        "xtask",
+        "lab",
+        "--name",
+        "ci",
+        "--timeout",
+        LIMIT_SECONDS,
+        "--",
+        "sh",
+        "-c",
+    ];
+    let cargo = Cargo::new(&arguments)
+        .args(&[&script(&tests)])
+        .env("PEPITA_TEST_SET", "ci");
+    Ok(Step::of(cargo).judged_by(|printed| {
+        ensure!(
+            !printed.contains(": only in the lab"),
+            "a lab test skipped itself inside the lab:\n{printed}"
+        );
+        Ok(())
+    }))
+}
+
+/// A test binary and the folder that it runs in.
+#[derive(Debug)]
+struct Test {
+    binary: String,
+    folder: String,
+}
+
+fn build(package: &Package) -> Result<Test> {
+    let mut command = Command::new("cargo");
+    command.args([
+        "test",
+        "--no-run",
+        "--all-features",
+        "--test",
+        "lab",
+        "--message-format=json",
+        "--package",
+        &package.name,
+    ]);
+    let messages = debian::output(command.current_dir(workspace_root()))?;
+    let binary = binary_of(&messages)
+        .with_context(|| format!("cargo built no lab test of {}", package.name))?;
+    let folder = Path::new(&package.manifest_path)
+        .parent()
+        .context("a manifest has a folder")?
+        .display()
+        .to_string();
+    Ok(Test { binary, folder })
+}
+
+/// The test binary that cargo's messages name.
+fn binary_of(messages: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<String>,
+        target: Option<Target>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+    }
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    let lab = |message: &Message| {
+        message
+            .target
+            .as_ref()
+            .is_some_and(|target| target.name == "lab")
+    };
+    messages.filter(lab).find_map(|message| message.executable)
+}
+
+/// Runs every binary, one test at a time (they share the kernel's devices), and fails if one did.
+fn script(tests: &[Test]) -> String {
+    let mut script = "failed=0\n".to_owned();
+    for Test { binary, folder } in tests {
+        let _ = writeln!(
+            script,
+            "cd '{folder}' && '{binary}' --test-threads=1 --show-output || failed=1"
+        );
+    }
+    script + "exit $failed"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binary_is_the_lab_target_s() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
+{"reason":"compiler-artifact","target":{"name":"lab"},"executable":"/t/lab-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(binary_of(messages).as_deref(), Some("/t/lab-1"));
+    }
+
+    #[test]
+    fn one_failed_binary_fails_the_boot_but_the_others_run() {
+        let test = |binary: &str| Test {
+            binary: binary.into(),
+            folder: "/".into(),
+        };
+        let output = Command::new("sh")
+            .args(["-c", &script(&[test("false"), test("echo")])])
+            .output()
+            .expect("sh runs");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.stdout, b"--test-threads=1 --show-output\n");
+    }
+}
