@@ -1,5 +1,6 @@
 //! The command line of the `bench` program.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -137,7 +138,7 @@ fn run_suite(options: &Run) -> Result<ExitCode> {
         );
     }
     let mut reports = Vec::new();
-    let mut failures = Vec::new();
+    let mut not_measured = BTreeMap::new();
     for case in &cases {
         eprintln!("bench: {}: {}", case.name, case.work);
         let measured = run::run(
@@ -150,9 +151,8 @@ fn run_suite(options: &Run) -> Result<ExitCode> {
         match measured.map(|measured| summarise(case, measured)) {
             Ok(report) => reports.extend(report),
             Err(error) => {
-                let failure = format!("{}: NOT MEASURED: {error:#}", case.name);
-                eprintln!("bench: {failure}");
-                failures.push(failure);
+                eprintln!("bench: {}: NOT MEASURED: {error:#}", case.name);
+                not_measured.insert(case.name.clone(), format!("{error:#}"));
             }
         }
     }
@@ -161,9 +161,10 @@ fn run_suite(options: &Run) -> Result<ExitCode> {
         complete: reports.len() == all && options.rounds.is_none_or(|rounds| rounds >= ROUNDS),
         host,
         cases: reports,
+        not_measured,
     };
-    print(&report, &failures, options)?;
-    Ok(if failures.is_empty() {
+    print(&report, options)?;
+    Ok(if report.not_measured.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -171,10 +172,10 @@ fn run_suite(options: &Run) -> Result<ExitCode> {
 }
 
 /// Prints the table, what failed, and the JSON object as the last line.
-fn print(report: &Report, failures: &[String], options: &Run) -> Result<()> {
+fn print(report: &Report, options: &Run) -> Result<()> {
     print!("{}", table(report));
-    for failure in failures {
-        println!("{failure}");
+    for (case, why) in &report.not_measured {
+        println!("{case}: NOT MEASURED: {why}");
     }
     if !report.complete {
         println!(

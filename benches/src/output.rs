@@ -18,6 +18,8 @@ pub(crate) struct Report {
     #[serde(flatten)]
     pub(crate) host: Host,
     pub(crate) cases: Vec<CaseReport>,
+    /// Cases that could not be measured, with the reason.
+    pub(crate) not_measured: BTreeMap<String, String>,
 }
 
 /// A case that was measured.
@@ -304,6 +306,7 @@ mod tests {
             complete: true,
             host: Host::look(),
             cases,
+            not_measured: BTreeMap::new(),
         });
         for part in [
             "6,000",
