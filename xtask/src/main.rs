@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask lab`, `tidy`, `ci`.
+//! The project's own commands: `cargo xtask ci`, `bench`, `lab`, `tidy`.
 //!
 //! Each command is one module; `README.md` beside the manifest says what they do.
 
+mod bench;
 mod ci;
 mod debian;
 mod lab;
@@ -25,6 +26,8 @@ enum Command {
     Lab(lab::Options),
     /// Everything that must hold before a change lands.
     Ci(ci::Options),
+    /// Ours and the peers side by side.
+    Bench(bench::Options),
     /// Checks the repository's own rules.
     Tidy,
     /// A helper process of `lab`: dies with its parent.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Lab(options) => return lab::main(&options),
         Command::Ci(options) => ci::main(&options),
+        Command::Bench(options) => return bench::main(&options),
         Command::Tidy => tidy::main(),
         Command::LabChild(options) => lab::child::exec(&options),
         Command::LabInit => lab::guest::init(),

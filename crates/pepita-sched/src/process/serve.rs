@@ -85,17 +85,13 @@ impl Runner {
         {
             bench.group = Some(groups.group().map_err(system("making a cgroup"))?);
         }
-        bench.wake.clear();
         Ok(bench)
     }
 
-    fn return_bench(&self, mut bench: Bench) {
-        // A process that cannot be killed now must not be counted to a later task.
-        if bench
-            .group
-            .as_ref()
-            .is_some_and(|group| group.is_populated().unwrap_or(true))
-        {
+    fn return_bench(&self, mut bench: Bench, is_clean: bool) {
+        // After an error, or with a process in it that cannot be killed now, the group is not for
+        // a later task.
+        if !is_clean {
             bench.group = None;
         }
         self.benches
@@ -151,7 +147,10 @@ pub(crate) fn run(
         }
         result
     });
-    runner.return_bench(bench);
+    let was_left = outcome
+        .as_ref()
+        .map_or(true, |result| result.tree_kill.is_some());
+    runner.return_bench(bench, !was_left);
     outcome
 }
 
@@ -255,7 +254,6 @@ impl<'a> Attempt<'a> {
                 }
                 _ => {}
             }
-            wake.clear();
         }
     }
 
@@ -296,7 +294,8 @@ impl<'a> Attempt<'a> {
         });
         for source in self.poll(wake, timeout.as_ref())? {
             match source {
-                Source::Wake => {}
+                // A call that came too late for the task before ends one wait for nothing.
+                Source::Wake => wake.clear(),
                 Source::Stdin => {
                     if !self.stdin.as_mut().map_or(Ok(false), Feed::push)? {
                         self.stdin = None;

@@ -195,16 +195,26 @@ fn clone_child(
     let argument: *mut Plan<'_> = plan;
     // SAFETY: `args` describes `stack` (own-stack); `child_main` keeps child-code, and `plan` is
     // what it takes (stands-still).
-    let mut pid = unsafe { raw::clone3(&args, child_main, argument.cast()) };
-    let is_hidden = matches!(pid, Err(Errno::NOSYS | Errno::PERM));
-    if is_hidden && cgroup.is_none() {
-        plan.reset_handlers = true;
-        let flags = raw::word(flags | libc::SIGCHLD);
-        let argument: *mut Plan<'_> = plan;
-        // SAFETY: as above, with all signals blocked until the child has reset their handlers
-        // (no-handler).
-        pid = unsafe { raw::clone(flags, stack.top(), &mut pidfd, child_main, argument.cast()) };
+    let pid = unsafe { raw::clone3(&args, child_main, argument.cast()) };
+    drop(blocked);
+    match pid {
+        Err(Errno::NOSYS | Errno::PERM) if cgroup.is_none() => clone_child_2(stack, plan),
+        pid => born(pid, pidfd),
     }
+}
+
+/// [`clone_child`] by the older `clone`, which cannot reset signal handlers: so all signals are
+/// blocked until the child has done it.
+fn clone_child_2(stack: &ChildStack, plan: &mut Plan<'_>) -> Result<(Pid, OwnedFd), Refused> {
+    plan.reset_handlers = true;
+    let mut pidfd: c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let (flags, top) = (raw::word(flags), stack.top());
+    let blocked = SignalsBlocked::all();
+    let argument: *mut Plan<'_> = plan;
+    // SAFETY: `stack` is the child's alone (own-stack); `child_main` keeps child-code and resets
+    // the handlers (no-handler), and `plan` is what it takes (stands-still).
+    let pid = unsafe { raw::clone(flags, top, &mut pidfd, child_main, argument.cast()) };
     drop(blocked);
     born(pid, pidfd)
 }
@@ -314,4 +324,62 @@ fn with_stack<T>(use_it: impl FnOnce(&ChildStack) -> Result<T, Refused>) -> Resu
         Some(stack) => use_it(stack),
         None => use_it(slot.insert(ChildStack::new()?)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::Program;
+
+    #[test]
+    fn the_older_clone_makes_a_child_as_clone3_does() {
+        let image = |script: &str| {
+            let program = Program::new("/bin/sh").args(["-c", script]);
+            Image::new(&program, ("MARK", "")).unwrap()
+        };
+        let null = super::super::stream::open_null().unwrap();
+        let failure = Failure::default();
+        let start = |image: &Image| {
+            let (args, environment) = (pointers(&image.args), pointers(&image.environment));
+            let mut plan = Plan {
+                path: image.path.as_ptr(),
+                args: args.as_ptr(),
+                environment: environment.as_ptr(),
+                streams: [null.as_raw_fd(); 3],
+                dir: -1,
+                limits: &[],
+                cpu_mask: &[],
+                parent: rustix::process::getpid().as_raw_nonzero().get(),
+                reset_handlers: false,
+                failure: &failure,
+            };
+            with_stack(|stack| clone_child_2(stack, &mut plan))
+        };
+        let script = "exit $(( $(grep -cE '^SigBlk:.0{16}$' /proc/self/status) + 6 ))";
+        let (pid, pidfd) = start(&image(script)).unwrap();
+        let child = Child {
+            pid,
+            pidfd,
+            init: None,
+        };
+        assert_eq!(failure.read(), None);
+        assert_eq!(libc::WEXITSTATUS(wait(child).unwrap().0), 7);
+
+        let mut missing = image("");
+        missing.path = CString::from(c"/no/such/program");
+        let (pid, pidfd) = start(&missing).unwrap();
+        let refused = Refused {
+            step: Step::Exec,
+            errno: Errno::NOENT,
+        };
+        assert_eq!(failure.read(), Some(refused));
+        assert!(
+            wait(Child {
+                pid,
+                pidfd,
+                init: None
+            })
+            .is_ok()
+        );
+    }
 }

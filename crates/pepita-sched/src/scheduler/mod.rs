@@ -86,6 +86,23 @@ impl Scheduler {
     ///
     /// What the executor cannot run resolves to [`TaskError::Unsupported`]. For limits on what
     /// waits, other executors and statistics, see [`Pool`](crate::pool::Pool).
+    ///
+    /// ```
+    /// use pepita_sched::scheduler::Scheduler;
+    /// use pepita_sched::task::{Priority, Task};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let scheduler = Scheduler::with_workers(4);
+    ///
+    /// let task = Task::builder()
+    ///     .binary("./compute")
+    ///     .priority(Priority::High)
+    ///     .build()?;
+    ///
+    /// scheduler.submit(task).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn submit(&self, task: Task) -> TaskHandle {
         let engine = self.engine.get_or_init(|| {
             let executor = CpuExecutor::builder().slots(self.num_workers()).build();
