@@ -4,6 +4,7 @@ mod pace;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, never, select, tick};
@@ -11,7 +12,7 @@ use pepita::fault::RetryPolicy;
 use pepita::pool::PoolEvent;
 use pepita::task::{Limits, Output, Task, TaskBuildError};
 
-use super::console::{Console, Format, TICK};
+use super::console::{Console, Format, TICK, complain};
 use super::engine::{Done, Engine, Keys};
 use super::halt::{Halt, Reason};
 use super::input::{Batch, Delimiter, Input};
@@ -132,7 +133,14 @@ fn read_command(args: &RunArgs) -> Result<(Template, Input), RunError> {
         (Some(list), _) => Input::from_list(list.to_vec()),
         (None, Some(path)) => Input::from_file(path, delimiter)
             .map_err(|(path, error)| RunError::Usage(format!("{}: {error}", path.display())))?,
-        (None, None) => Input::from_stdin(delimiter),
+        (None, None) => {
+            if io::stdin().is_terminal() {
+                complain(
+                    "pepita: reads the arguments from this terminal, one a line; ^D ends them",
+                );
+            }
+            Input::from_stdin(delimiter)
+        }
     };
     Ok((Template::new(command, shell), input))
 }
