@@ -10,8 +10,6 @@ mod graph;
 mod settings;
 mod suggest;
 mod task;
-#[cfg(test)]
-mod tests;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -103,5 +101,30 @@ impl Plan {
             tasks: tasks.collect(),
             jobs,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_keep_the_order_of_the_file_and_know_those_that_they_come_after() {
+        let text = "jobs = 3\n\
+                    [[task]]\nname = \"b\"\nafter = [\"a\", \"a\"]\nshell = \"echo 'x'\"\n\
+                    [[task]]\nname = \"a\"\npipeline = [[\"ls\"], [\"wc\", \"-l x\"]]\nallow-failure = true\n";
+        let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
+        assert_eq!(plan.jobs, Some(3));
+        let [b, a] = &plan.tasks[..] else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(
+            (&*b.name, &*b.after, b.allow_failure),
+            ("b", &[1][..], false)
+        );
+        assert_eq!((&*a.name, &*a.after, a.allow_failure), ("a", &[][..], true));
+        assert_eq!(b.command, "/bin/sh -c 'echo '\\''x'\\'''");
+        assert_eq!(a.command, "ls | wc '-l x'");
+        assert_eq!(a.task.metadata()["name"], "a");
     }
 }
