@@ -7,3 +7,7 @@
 
 #[cfg(feature = "sched")]
 pub use pepita_sched::{executor, fault, pool, scheduler, task};
+
+#[cfg(all(doctest, feature = "sched"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
