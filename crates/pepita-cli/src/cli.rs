@@ -136,11 +136,11 @@ pub(crate) struct RunArgs {
     /// Append a line to this file as each job ends, in the format of GNU parallel
     #[arg(long, value_name = "FILE")]
     pub(crate) joblog: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) over: OverArgs,
     /// The command, and after `:::` its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) over: OverArgs,
 }
 
 /// What only a command over arguments takes; in a file, each task says it for itself.

@@ -13,6 +13,9 @@ use crate::units::show_duration;
 /// How often a line of progress is written where there is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often a run wakes to move its progress when nothing else happens.
+pub(crate) const TICK: Duration = Duration::from_millis(500);
+
 /// Where a run shows itself.
 #[derive(Debug)]
 pub(crate) struct Console {
@@ -76,17 +79,33 @@ impl Console {
 
     /// Shows what a job printed, each stream where it belongs.
     pub(crate) fn outputs(&mut self, outputs: &mut Outputs) -> Result<(), OutputClosed> {
-        if self.format == Format::Json || (outputs.stdout.len() == 0 && outputs.stderr.len() == 0) {
+        let Outputs { stdout, stderr } = outputs;
+        if stdout.len() == 0 && stderr.len() == 0 {
             return Ok(());
         }
+        self.write_both(|out| stdout.write_to(out), |err| stderr.write_to(err))
+    }
+
+    /// As [`outputs`](Self::outputs), of bytes in memory.
+    pub(crate) fn bytes(&mut self, stdout: &[u8], stderr: &[u8]) -> Result<(), OutputClosed> {
+        if stdout.is_empty() && stderr.is_empty() {
+            return Ok(());
+        }
+        self.write_both(|out| out.write_all(stdout), |err| err.write_all(stderr))
+    }
+
+    fn write_both(
+        &mut self,
+        write_stdout: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>,
+        write_stderr: impl FnOnce(&mut io::StderrLock<'_>) -> io::Result<()>,
+    ) -> Result<(), OutputClosed> {
         let stdout = &self.stdout;
         self.progress.around(|| {
             // What standard error does not take has nowhere else to go.
-            let _ = outputs.stderr.write_to(&mut io::stderr().lock());
+            let _ = write_stderr(&mut io::stderr().lock());
             let mut stdout = stdout.lock();
-            outputs.stdout.write_to(&mut stdout)?;
-            stdout.flush()?;
-            Ok(())
+            write_stdout(&mut stdout)?;
+            Ok(stdout.flush()?)
         })
     }
 

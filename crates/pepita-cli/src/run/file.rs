@@ -3,26 +3,23 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, never, select, tick};
 use pepita::pool::PoolEvent;
 use pepita::task::{Captured, ExecutionResult};
 
-use super::console::{Console, Format};
+use super::console::{Console, Format, TICK};
 use super::engine::{Done, Engine, Keys};
 use super::halt::Halt;
 use super::joblog::{Entry, JobLog, Mode};
 use super::json::{self, Line, Ran, Summary, Text};
 use super::outcome::{Outcome, Status};
 use super::signals::{self, StopRequest};
-use super::spool::Outputs;
 use super::{FAILURE, RunError, SUCCESS, default_jobs};
 use crate::cli::RunArgs;
 use crate::plan::{Plan, PlannedTask};
 use crate::units::show_duration;
-
-const TICK: Duration = Duration::from_millis(500);
 
 /// Lines of standard error that the summary shows of a task that failed.
 const TAIL_LINES: usize = 10;
@@ -267,16 +264,11 @@ impl FileRun {
         }
         let Some(result) = result else { return Ok(()) };
         // The summary shows the standard error of what failed.
-        let stderr = if outcome.is_success() {
-            result.stderr.bytes.clone()
-        } else {
-            Vec::new()
+        let stderr = match outcome.is_success() {
+            true => &*result.stderr.bytes,
+            false => &[],
         };
-        let mut outputs = Outputs {
-            stdout: result.stdout.bytes.clone().into(),
-            stderr: stderr.into(),
-        };
-        self.console.outputs(&mut outputs)?;
+        self.console.bytes(&result.stdout.bytes, stderr)?;
         for (stream, captured) in [("output", &result.stdout), ("error", &result.stderr)] {
             if captured.is_truncated() {
                 let (kept, all) = (captured.bytes.len(), captured.total_bytes);

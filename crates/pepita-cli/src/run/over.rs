@@ -3,7 +3,8 @@
 mod pace;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, never, select, tick};
@@ -11,7 +12,7 @@ use pepita::fault::RetryPolicy;
 use pepita::pool::PoolEvent;
 use pepita::task::{Limits, Output, Task, TaskBuildError};
 
-use super::console::{Console, Format};
+use super::console::{Console, Format, TICK, complain};
 use super::engine::{Done, Engine, Keys};
 use super::halt::{Halt, Reason};
 use super::input::{Batch, Delimiter, Input};
@@ -26,9 +27,6 @@ use crate::cli::RunArgs;
 use crate::plan::RETRY_DELAY;
 use crate::quote;
 use pace::Held;
-
-/// How often the progress is drawn when nothing else happens.
-const TICK: Duration = Duration::from_millis(500);
 
 /// Runs the command of `args`.
 pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
@@ -135,7 +133,14 @@ fn read_command(args: &RunArgs) -> Result<(Template, Input), RunError> {
         (Some(list), _) => Input::from_list(list.to_vec()),
         (None, Some(path)) => Input::from_file(path, delimiter)
             .map_err(|(path, error)| RunError::Usage(format!("{}: {error}", path.display())))?,
-        (None, None) => Input::from_stdin(delimiter),
+        (None, None) => {
+            if io::stdin().is_terminal() {
+                complain(
+                    "pepita: reads the arguments from this terminal, one a line; ^D ends them",
+                );
+            }
+            Input::from_stdin(delimiter)
+        }
     };
     Ok((Template::new(command, shell), input))
 }
@@ -315,11 +320,7 @@ impl Over {
             self.sequence += 1;
             let words = self.recipe.template.expand(&argument, self.sequence);
             let command = quote::join(&words);
-            if self
-                .finished
-                .contains(self.sequence, &command)
-                .map_err(RunError::usage)?
-            {
+            if self.is_finished(&command)? {
                 self.summary.count(Status::Skipped);
                 continue;
             }
@@ -345,6 +346,16 @@ impl Over {
             }
         }
         Ok(!self.engine.has_room())
+    }
+
+    /// Whether the log of an earlier run has the job that is next.
+    fn is_finished(&self, command: &OsStr) -> Result<bool, RunError> {
+        let has_run = self.summary.done() > 0 || !self.engine.is_idle();
+        let is_finished = self.finished.contains(self.sequence, command);
+        is_finished.map_err(|error| match has_run {
+            true => RunError::JobLog(error),
+            false => RunError::usage(error),
+        })
     }
 
     /// Takes note of a job that came back.

@@ -56,16 +56,6 @@ impl Outputs {
     }
 }
 
-impl From<Vec<u8>> for Spool {
-    fn from(memory: Vec<u8>) -> Self {
-        Self {
-            len: memory.len() as u64,
-            memory,
-            ..Self::default()
-        }
-    }
-}
-
 impl Spool {
     fn clear(&mut self) {
         self.memory.clear();
