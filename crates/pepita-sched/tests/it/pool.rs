@@ -405,3 +405,66 @@ fn the_default_timeout_holds_for_tasks_that_have_none() {
         .unwrap();
     assert!(pool.submit(own).unwrap().wait().unwrap().is_success());
 }
+
+#[test]
+fn a_pool_may_be_shut_down_and_dropped_by_its_own_task() {
+    let pool = Arc::new(Pool::builder().cpu_workers(1).build().unwrap());
+    let (opener, gate) = std::sync::mpsc::channel();
+    let (inner, gate) = (
+        std::sync::Mutex::new(Some(pool.clone())),
+        std::sync::Mutex::new(gate),
+    );
+    let task = Task::function(move |_| {
+        let pool: Arc<Pool> = inner.lock().unwrap().take().unwrap();
+        gate.lock().unwrap().recv().unwrap();
+        pool.shutdown(Shutdown::Drain);
+        assert_eq!(Arc::strong_count(&pool), 1);
+    });
+    let first = pool.submit(task.build().unwrap()).unwrap();
+    let second = pool.submit(number(2)).unwrap();
+    drop(pool);
+    opener.send(()).unwrap();
+    assert!(first.wait().unwrap().is_success());
+    assert_eq!(second.wait().unwrap().stdout_string(), "2");
+}
+
+#[test]
+fn a_handle_that_is_kept_keeps_no_pool() {
+    #[derive(Debug)]
+    struct Lent(#[expect(dead_code, reason = "its count is what the test looks at")] Arc<()>);
+    impl pepita_sched::executor::Executor for Lent {
+        fn name(&self) -> &str {
+            "lent"
+        }
+        fn backend(&self) -> pepita_sched::executor::Backend {
+            pepita_sched::executor::Backend::Cpu
+        }
+        fn slots(&self) -> usize {
+            1
+        }
+        fn supports(&self, _: &Task) -> Result<(), pepita_sched::task::Unsupported> {
+            Ok(())
+        }
+        fn execute(
+            &self,
+            task: &Task,
+            _: &pepita_sched::executor::TaskContext,
+        ) -> Result<pepita_sched::task::ExecutionResult, TaskError> {
+            let exit = pepita_sched::task::Exit::Code(0);
+            Ok(pepita_sched::task::ExecutionResult::new(
+                task.id(),
+                self.backend(),
+                exit,
+            ))
+        }
+    }
+    let count = Arc::new(());
+    let pool = Pool::builder()
+        .executor(Lent(count.clone()))
+        .build()
+        .unwrap();
+    let handle = pool.submit(number(1)).unwrap();
+    drop(pool);
+    assert_eq!(Arc::strong_count(&count), 1);
+    assert!(handle.wait().unwrap().is_success());
+}
