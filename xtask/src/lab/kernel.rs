@@ -122,7 +122,7 @@ fn unpack(root: &Path, series: Series) -> Result<()> {
         .into_iter()
         .filter(|path| has_suffix(path, "xz"))
         .collect();
-    // A decompressed module loads in a third of the time under emulation.
+    // Once here rather than in every boot, where the processor is emulated.
     for batch in compressed.chunks(200) {
         debian::quiet(Command::new("xz").arg("--decompress").args(batch))?;
     }

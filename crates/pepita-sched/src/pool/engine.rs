@@ -195,6 +195,9 @@ impl Engine {
                 }
             }
         }
+        if self.is_own_worker() {
+            return;
+        }
         let mut idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
         while shared.active.load(Ordering::SeqCst) > 0 {
             idle = shared
@@ -203,11 +206,27 @@ impl Engine {
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
+
+    /// Whether the calling code is a task of this engine, which must not wait for its own end.
+    fn is_own_worker(&self) -> bool {
+        self.shared
+            .lanes
+            .iter()
+            .any(|lane| lane.workers.is_current())
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.is_own_worker() {
+            // The tasks that are left hold what they need, and the last one ends the workers.
+            return;
+        }
         self.shutdown(Shutdown::Drain);
+        self.shared
+            .lanes
+            .iter()
+            .for_each(|lane| lane.workers.stop());
     }
 }
 

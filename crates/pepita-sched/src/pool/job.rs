@@ -27,8 +27,6 @@ pub(super) type Done = Box<dyn FnOnce(Outcome) + Send>;
 /// itself, the timer, or a cancellation. So an outcome is set once.
 pub(super) struct TaskJob {
     task: Task,
-    /// Where it runs; `None` if it was refused.
-    home: Option<(Arc<Shared>, usize)>,
     state: AtomicU8,
     cancel: CancelToken,
     progress: Mutex<Progress>,
@@ -43,6 +41,9 @@ const DONE: u8 = 3;
 /// What is known after the attempts so far.
 #[derive(Default)]
 struct Progress {
+    /// Where it runs, and on which lane; given up with the outcome, so that a handle that is kept
+    /// keeps no engine.
+    home: Option<(Arc<Shared>, usize)>,
     attempts: u32,
     began: Option<Instant>,
     backoff: Option<Backoff>,
@@ -56,10 +57,10 @@ impl TaskJob {
     pub(super) fn new(task: Task, home: Option<(Arc<Shared>, usize)>, done: Option<Done>) -> Self {
         Self {
             task,
-            home,
             state: AtomicU8::new(QUEUED),
             cancel: CancelToken::new(),
             progress: Mutex::new(Progress {
+                home,
                 done,
                 ..Progress::default()
             }),
@@ -96,19 +97,25 @@ impl TaskJob {
         }
     }
 
+    fn home(&self) -> Option<(Arc<Shared>, usize)> {
+        self.progress().home.clone()
+    }
+
     /// The time of its next attempt has come.
     pub(super) fn requeue(self: Arc<Self>) {
         if self.claim(WAITING, QUEUED)
-            && let Some((shared, lane)) = &self.home
+            && let Some((shared, lane)) = self.home()
         {
-            shared.queue_again(*lane, self.clone());
+            shared.queue_again(lane, self);
         }
     }
 
     fn leave_queue(&self) {
-        if let Some((shared, _)) = &self.home
-            && self.progress().attempts == 0
-        {
+        let (attempts, home) = {
+            let progress = self.progress();
+            (progress.attempts, progress.home.clone())
+        };
+        if let (0, Some((shared, _))) = (attempts, home) {
             shared.left_queue();
         }
     }
@@ -119,7 +126,7 @@ impl TaskJob {
             return;
         }
         self.leave_queue();
-        let Some((shared, lane)) = &self.home else {
+        let Some((shared, lane)) = self.home() else {
             return;
         };
         if shared.is_aborting() {
@@ -133,8 +140,8 @@ impl TaskJob {
             progress.attempts
         };
         let begin = Instant::now();
-        let outcome = shared.attempt(*lane, worker, self, attempt);
-        match self.next_attempt(shared, &outcome, begin.elapsed()) {
+        let outcome = shared.attempt(lane, worker, self, attempt);
+        match self.next_attempt(&shared, &outcome, begin.elapsed()) {
             None => {
                 self.state.store(DONE, Ordering::SeqCst);
                 self.finish(outcome);
@@ -180,11 +187,13 @@ impl TaskJob {
 
     /// Sets the outcome. The caller has moved the state to `DONE`.
     fn finish(&self, outcome: Outcome) {
-        let (failed, last, done) = {
-            let mut progress = self.progress();
-            let failed = std::mem::take(&mut progress.failed);
-            (failed, progress.last.take(), progress.done.take())
-        };
+        let Progress {
+            home,
+            failed,
+            last,
+            done,
+            ..
+        } = std::mem::take(&mut *self.progress());
         let mut outcome = match (outcome, last) {
             // Cancelled between two attempts: the last one's result says what came of it.
             (Err(TaskError::Cancelled), Some(mut last)) => {
@@ -196,8 +205,7 @@ impl TaskJob {
         if let Ok(result) = &mut outcome {
             result.failed_attempts = failed;
         }
-        let home = self.home.as_ref().map(|(shared, _)| shared);
-        if let Some(shared) = home {
+        if let Some((shared, _)) = &home {
             shared.finished(self.task.id(), &outcome);
         }
         match done {
@@ -210,7 +218,7 @@ impl TaskJob {
             }
             None => self.outcome.set(outcome),
         }
-        if let Some(shared) = home {
+        if let Some((shared, _)) = home {
             shared.retire();
         }
     }

@@ -206,8 +206,9 @@ impl Pool {
         self.engine.executors()
     }
 
-    /// Ends the pool and waits until every task has its outcome. A second call changes
-    /// [`Drain`](Shutdown::Drain) to [`Abort`](Shutdown::Abort) if it says so.
+    /// Ends the pool and waits until every task has its outcome; called by one of its own tasks, it
+    /// does not wait. A second call changes [`Drain`](Shutdown::Drain) to
+    /// [`Abort`](Shutdown::Abort) if it says so.
     pub fn shutdown(&self, how: Shutdown) {
         self.gate.close();
         self.engine.shutdown(how);

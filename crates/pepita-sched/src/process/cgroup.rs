@@ -104,14 +104,25 @@ pub(crate) fn refuse_limits(reason: String) -> Unsupported {
 
 /// Enables the controllers of [`Limits`] for the groups below `group`.
 fn hand_down(group: &Path) -> Result<(), String> {
-    let file = group.join("cgroup.subtree_control");
-    let enabled = fs::read_to_string(&file).map_err(|error| format!("{file:?}: {error}"))?;
+    let read = |name: &str| {
+        let file = group.join(name);
+        fs::read_to_string(&file).map_err(|error| format!("{file:?}: {error}"))
+    };
+    let (here, enabled) = (read("cgroup.controllers")?, read("cgroup.subtree_control")?);
+    let has = |list: &str, controller| list.split_whitespace().any(|name| name == controller);
     for controller in ["memory", "pids"] {
-        if !enabled.split_whitespace().any(|name| name == controller) {
-            fs::write(&file, format!("+{controller}")).map_err(|error| {
-                format!("the controller `{controller}` cannot be enabled in {file:?}: {error}")
-            })?;
+        if has(&enabled, controller) {
+            continue;
         }
+        if !has(&here, controller) {
+            return Err(format!(
+                "the controller `{controller}` is not handed down to {group:?} (cgroup v1 may hold it)"
+            ));
+        }
+        let file = group.join("cgroup.subtree_control");
+        fs::write(&file, format!("+{controller}")).map_err(|error| {
+            format!("the controller `{controller}` cannot be enabled in {file:?}: {error}")
+        })?;
     }
     Ok(())
 }

@@ -105,6 +105,15 @@ impl Workers {
         self.shared.sleep.added();
     }
 
+    /// Whether the calling thread is one of these workers.
+    pub(crate) fn is_current(&self) -> bool {
+        CURRENT.with_borrow(|local| {
+            local
+                .as_ref()
+                .is_some_and(|local| Arc::ptr_eq(&local.shared, &self.shared))
+        })
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.shared.stealers.len()
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use pepita_sched::pool::{
-    Pool, PoolBuildError, PoolEventKind, Shutdown, SubmitError, TrySubmitError,
+    Pool, PoolBuildError, PoolEvent, PoolEventKind, Shutdown, SubmitError, TrySubmitError,
 };
 use pepita_sched::task::{Stop, Task, TaskError, TaskState};
 
@@ -16,6 +16,12 @@ use crate::support::{Gate, sh};
 
 fn number(n: u32) -> Task {
     Task::function(move |_| n.to_string()).build().unwrap()
+}
+
+/// The starts of attempts from now on.
+fn starts(pool: &Pool) -> impl Iterator<Item = PoolEvent> {
+    let is_start = |event: &PoolEvent| matches!(event.kind, PoolEventKind::Started { .. });
+    pool.subscribe().filter(is_start)
 }
 
 /// Polls a future on this thread, parked in between: an async runtime at its smallest.
@@ -44,11 +50,9 @@ fn a_full_queue_gives_the_task_back_and_takes_it_when_there_is_room() {
         .queue_capacity(2)
         .build()
         .unwrap();
-    let events = pool.subscribe();
+    let mut starts = starts(&pool);
     let running = pool.submit(gate.task().build().unwrap()).unwrap();
-    let mut events =
-        events.skip_while(|event| !matches!(event.kind, PoolEventKind::Started { .. }));
-    events.next().unwrap();
+    starts.next().unwrap();
     let waiting: Vec<_> = (0..2)
         .map(|n| pool.try_submit(number(n)).unwrap())
         .collect();
@@ -123,11 +127,9 @@ fn a_queued_task_is_cancelled_at_once_and_never_runs() {
 #[test]
 fn a_running_process_is_cancelled() {
     let pool = Pool::builder().cpu_workers(1).build().unwrap();
-    let mut events = pool
-        .subscribe()
-        .skip_while(|event| !matches!(event.kind, PoolEventKind::Started { .. }));
+    let mut starts = starts(&pool);
     let handle = pool.submit(sh("exec sleep 1000").build().unwrap()).unwrap();
-    events.next().unwrap();
+    starts.next().unwrap();
     let canceller = handle.canceller();
     canceller.cancel();
     let result = handle.wait().unwrap();
@@ -137,16 +139,14 @@ fn a_running_process_is_cancelled() {
 #[test]
 fn a_running_function_is_asked_to_stop() {
     let pool = Pool::builder().cpu_workers(1).build().unwrap();
-    let mut events = pool
-        .subscribe()
-        .skip_while(|event| !matches!(event.kind, PoolEventKind::Started { .. }));
+    let mut starts = starts(&pool);
     let task = Task::function(|context| {
         while !context.should_stop() {
             std::thread::yield_now();
         }
     });
     let handle = pool.submit(task.build().unwrap()).unwrap();
-    events.next().unwrap();
+    starts.next().unwrap();
     handle.cancel();
     assert_eq!(handle.wait().unwrap().stopped, Some(Stop::Cancelled));
     let task = Task::function(|context| while !context.should_stop() {});
@@ -218,12 +218,10 @@ fn map_takes_no_more_from_its_source_than_it_can_hold() {
 fn a_drain_runs_what_was_submitted_and_an_abort_refuses_it() {
     for (how, runs) in [(Shutdown::Drain, true), (Shutdown::Abort, false)] {
         let pool = Pool::builder().cpu_workers(1).build().unwrap();
-        let mut events = pool
-            .subscribe()
-            .skip_while(|event| !matches!(event.kind, PoolEventKind::Started { .. }));
+        let mut starts = starts(&pool);
         let running = pool.submit(sh("exec sleep 0.2").build().unwrap()).unwrap();
         let queued = pool.submit(number(1)).unwrap();
-        events.next().unwrap();
+        starts.next().unwrap();
         pool.shutdown(how);
         assert!(matches!(pool.submit(number(2)), Err(SubmitError::ShutDown)));
         let running = running.wait().unwrap();
@@ -241,11 +239,9 @@ fn a_drain_runs_what_was_submitted_and_an_abort_refuses_it() {
 #[test]
 fn an_abort_ends_a_drain_that_takes_too_long() {
     let pool = Pool::builder().cpu_workers(1).build().unwrap();
-    let mut events = pool
-        .subscribe()
-        .skip_while(|event| !matches!(event.kind, PoolEventKind::Started { .. }));
+    let mut starts = starts(&pool);
     let handle = pool.submit(sh("exec sleep 1000").build().unwrap()).unwrap();
-    events.next().unwrap();
+    starts.next().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| pool.shutdown(Shutdown::Drain));
         pool.shutdown(Shutdown::Abort);
@@ -408,4 +404,67 @@ fn the_default_timeout_holds_for_tasks_that_have_none() {
         .build()
         .unwrap();
     assert!(pool.submit(own).unwrap().wait().unwrap().is_success());
+}
+
+#[test]
+fn a_pool_may_be_shut_down_and_dropped_by_its_own_task() {
+    let pool = Arc::new(Pool::builder().cpu_workers(1).build().unwrap());
+    let (opener, gate) = std::sync::mpsc::channel();
+    let (inner, gate) = (
+        std::sync::Mutex::new(Some(pool.clone())),
+        std::sync::Mutex::new(gate),
+    );
+    let task = Task::function(move |_| {
+        let pool: Arc<Pool> = inner.lock().unwrap().take().unwrap();
+        gate.lock().unwrap().recv().unwrap();
+        pool.shutdown(Shutdown::Drain);
+        assert_eq!(Arc::strong_count(&pool), 1);
+    });
+    let first = pool.submit(task.build().unwrap()).unwrap();
+    let second = pool.submit(number(2)).unwrap();
+    drop(pool);
+    opener.send(()).unwrap();
+    assert!(first.wait().unwrap().is_success());
+    assert_eq!(second.wait().unwrap().stdout_string(), "2");
+}
+
+#[test]
+fn a_handle_that_is_kept_keeps_no_pool() {
+    #[derive(Debug)]
+    struct Lent(#[expect(dead_code, reason = "its count is what the test looks at")] Arc<()>);
+    impl pepita_sched::executor::Executor for Lent {
+        fn name(&self) -> &str {
+            "lent"
+        }
+        fn backend(&self) -> pepita_sched::executor::Backend {
+            pepita_sched::executor::Backend::Cpu
+        }
+        fn slots(&self) -> usize {
+            1
+        }
+        fn supports(&self, _: &Task) -> Result<(), pepita_sched::task::Unsupported> {
+            Ok(())
+        }
+        fn execute(
+            &self,
+            task: &Task,
+            _: &pepita_sched::executor::TaskContext,
+        ) -> Result<pepita_sched::task::ExecutionResult, TaskError> {
+            let exit = pepita_sched::task::Exit::Code(0);
+            Ok(pepita_sched::task::ExecutionResult::new(
+                task.id(),
+                self.backend(),
+                exit,
+            ))
+        }
+    }
+    let count = Arc::new(());
+    let pool = Pool::builder()
+        .executor(Lent(count.clone()))
+        .build()
+        .unwrap();
+    let handle = pool.submit(number(1)).unwrap();
+    drop(pool);
+    assert_eq!(Arc::strong_count(&count), 1);
+    assert!(handle.wait().unwrap().is_success());
 }
