@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -17,9 +17,20 @@ use super::brake::Brake;
 use super::halt::Halt;
 use super::spool::Outputs;
 
-/// Jobs that wait in the pool's queue, so that a worker that is done has the next one at hand.
+/// Jobs that wait in the pool's queue, so that a worker that is done has the next one at hand,
+/// and the loop that submits them need not wake for each.
 fn lookahead(workers: usize) -> usize {
-    (2 * workers).max(16)
+    (2 * workers).max(64)
+}
+
+/// When the loop hears of a task that came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// At once.
+    Each,
+    /// At once, unless it succeeded, printed nothing, and enough others are under way: then with
+    /// the next one of which it hears. A wake-up of the loop takes a CPU from a task.
+    Batched,
 }
 
 /// Runs tasks, each known by a key of the caller.
@@ -32,6 +43,21 @@ pub(crate) struct Engine {
     active: HashMap<u64, TaskHandle>,
     sender: Sender<Done>,
     done: Receiver<Done>,
+    notice: Notice,
+    quiet: Arc<Mutex<Quiet>>,
+}
+
+/// What workers and loop share: a task is counted as back, and put here or sent, under one lock,
+/// so that nothing is put here after the last one was sent.
+#[derive(Debug, Default)]
+struct Quiet {
+    under_way: usize,
+    /// Tasks that came back and of which the loop has not been told.
+    done: Vec<Done>,
+}
+
+fn lock(quiet: &Mutex<Quiet>) -> MutexGuard<'_, Quiet> {
+    quiet.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A task that came back.
@@ -45,6 +71,13 @@ pub(crate) struct Done {
     pub(crate) ended: SystemTime,
 }
 
+impl Done {
+    fn is_silent_success(&self) -> bool {
+        let is_empty = self.outputs.stdout.len() == 0 && self.outputs.stderr.len() == 0;
+        is_empty && self.result.as_ref().is_ok_and(ExecutionResult::is_success)
+    }
+}
+
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {
@@ -56,7 +89,7 @@ pub(crate) enum EngineError {
 
 impl Engine {
     /// An engine that runs `workers` tasks at the same time, until `halt`.
-    pub(crate) fn new(workers: usize, halt: Halt) -> Result<Self, EngineError> {
+    pub(crate) fn new(workers: usize, halt: Halt, notice: Notice) -> Result<Self, EngineError> {
         let brake = Arc::new(Brake::new(halt));
         let executor = Arc::new(CpuExecutor::builder().slots(workers).subreaper().build()?);
         let braked = Braked {
@@ -78,6 +111,8 @@ impl Engine {
             active: HashMap::new(),
             sender,
             done,
+            notice,
+            quiet: Arc::default(),
         })
     }
 
@@ -101,24 +136,40 @@ impl Engine {
         let id = task.id();
         let sender = self.sender.clone();
         let brake = self.brake.clone();
+        let quiet = self.quiet.clone();
+        // Below this the loop is needed, to submit more or to end.
+        let enough = match self.notice {
+            Notice::Each => usize::MAX,
+            Notice::Batched => self.room / 2,
+        };
+        lock(&quiet).under_way += 1;
         let submitted = self.pool.submit_then(task, move |result| {
             // Here, on the worker, before it turns to its next task.
             brake.count(&result);
             let outputs = Outputs::take_current();
-            // The receiver is gone only when the run is given up.
-            let _ = sender.send(Done {
+            let done = Done {
                 key,
                 id,
                 result,
                 outputs,
                 ended: SystemTime::now(),
-            });
+            };
+            let mut quiet = lock(&quiet);
+            quiet.under_way -= 1;
+            if quiet.under_way > enough && done.is_silent_success() {
+                quiet.done.push(done);
+            } else {
+                drop(quiet);
+                // The receiver is gone only when the run is given up.
+                let _ = sender.send(done);
+            }
         });
         match submitted {
             Ok(handle) => {
                 self.active.insert(key, handle);
             }
             Err(error) => {
+                lock(&self.quiet).under_way -= 1;
                 let result = Err(TaskError::Executor(Box::new(error)));
                 let done = Done {
                     key,
@@ -135,6 +186,11 @@ impl Engine {
     /// Where tasks come back; the caller passes each to [`retire`](Self::retire).
     pub(crate) fn done(&self) -> &Receiver<Done> {
         &self.done
+    }
+
+    /// Those that came back without a word; to be asked each time the loop wakes.
+    pub(crate) fn take_quiet(&self) -> Vec<Done> {
+        std::mem::take(&mut lock(&self.quiet).done)
     }
 
     /// Notes that a task came back.

@@ -10,7 +10,7 @@ use pepita::pool::PoolEvent;
 use pepita::task::{Captured, ExecutionResult};
 
 use super::console::{Console, Format, TICK};
-use super::engine::{Done, Engine, Keys};
+use super::engine::{Done, Engine, Keys, Notice};
 use super::halt::Halt;
 use super::joblog::{Entry, JobLog, Mode};
 use super::json::{self, Line, Ran, Summary, Text};
@@ -41,7 +41,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
         return dry_run(&plan);
     }
     let workers = args.jobs.or(plan.jobs).unwrap_or_else(default_jobs);
-    let engine = Engine::new(workers, Halt::Never).map_err(RunError::usage)?;
+    let engine = Engine::new(workers, Halt::Never, Notice::Each).map_err(RunError::usage)?;
     for task in &plan.tasks {
         engine.check(&task.task).map_err(|error| {
             RunError::Usage(format!("{}: task `{}`: {error}", path.display(), task.name))

@@ -13,7 +13,7 @@ use pepita::pool::PoolEvent;
 use pepita::task::{Limits, Output, Task, TaskBuildError};
 
 use super::console::{Console, Format, TICK, complain};
-use super::engine::{Done, Engine, Keys};
+use super::engine::{Done, Engine, Keys, Notice};
 use super::halt::{Halt, Reason};
 use super::input::{Batch, Delimiter, Input};
 use super::joblog::{Entry, Finished, JobLog, Mode, Skip};
@@ -46,8 +46,17 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
     if args.dry_run {
         return dry_run(&recipe, &input, &finished);
     }
-    let engine = Engine::new(args.jobs.unwrap_or_else(default_jobs), args.over.halt)
-        .map_err(RunError::usage)?;
+    // A log is to be whole at any time, events are to be told as they come, and a halt is to be
+    // heard at once.
+    let hears_each =
+        args.joblog.is_some() || format == Format::Json || args.over.halt != Halt::Never;
+    let notice = if hears_each {
+        Notice::Each
+    } else {
+        Notice::Batched
+    };
+    let jobs = args.jobs.unwrap_or_else(default_jobs);
+    let engine = Engine::new(jobs, args.over.halt, notice).map_err(RunError::usage)?;
     if let Ok(task) = recipe.task(&["true".into()]) {
         engine.check(&task).map_err(RunError::usage)?;
     }
@@ -265,6 +274,9 @@ impl Over {
         let nothing = never::<Batch>();
         let mut batches = &input.batches;
         loop {
+            for done in self.engine.take_quiet() {
+                self.take(done)?;
+            }
             let is_paced = self.feed()?;
             let is_fed =
                 !self.is_accepting || (batches.same_channel(&nothing) && self.waiting.is_empty());
