@@ -208,12 +208,16 @@ impl Engine {
         self.brake.pull();
     }
 
-    /// Ends the tasks that run, and those that wait.
+    /// Ends the tasks that run, each with its grace, and those that wait.
     pub(crate) fn cancel_all(&self) {
         self.brake();
-        for handle in self.active.values() {
-            handle.cancel();
-        }
+        self.active.values().for_each(TaskHandle::cancel);
+    }
+
+    /// Ends the tasks that run, without grace, and those that wait.
+    pub(crate) fn kill_all(&self) {
+        self.brake();
+        self.active.values().for_each(TaskHandle::kill);
     }
 }
 
@@ -228,7 +232,7 @@ impl fmt::Debug for Engine {
 impl Drop for Engine {
     /// A run that breaks off leaves nothing running.
     fn drop(&mut self) {
-        self.cancel_all();
+        self.kill_all();
     }
 }
 

@@ -47,8 +47,8 @@ pub(crate) fn obey(request: StopRequest, count: u32, engine: &Engine, console: &
             console.note("pepita: no new job starts; waiting for those that run (^C kills them)");
         }
         2 => {
-            engine.cancel_all();
-            console.note("pepita: ending the jobs that run");
+            engine.kill_all();
+            console.note("pepita: killing the jobs that run");
         }
         // The kernel ends the jobs with the threads that serve them.
         _ => std::process::exit(request.exit_code().into()),

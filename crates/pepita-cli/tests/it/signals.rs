@@ -109,7 +109,7 @@ fn the_first_signal_lets_the_running_job_end_and_starts_no_other() {
 fn the_second_signal_kills_the_running_job_which_is_then_not_in_the_log() {
     let mut run = Waiting::start();
     run.signal(Signal::INT, "no new job starts");
-    run.signal(Signal::INT, "ending the jobs");
+    run.signal(Signal::INT, "killing the jobs");
     assert_eq!(run.end(), (Some(130), String::new(), vec![]));
 }
 
@@ -117,7 +117,7 @@ fn the_second_signal_kills_the_running_job_which_is_then_not_in_the_log() {
 fn a_run_that_was_killed_resumes_with_the_job_that_was_killed() {
     let mut run = Waiting::start();
     run.signal(Signal::INT, "no new job starts");
-    run.signal(Signal::INT, "ending the jobs");
+    run.signal(Signal::INT, "killing the jobs");
     let log = run.dir.path().join("log");
     let copy = tempdir().unwrap();
     let copied = copy.path().join("log");
@@ -167,7 +167,7 @@ fn a_signal_ends_a_plan_as_well() {
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
-    for want in ["no new job starts", "ending the jobs"] {
+    for want in ["no new job starts", "killing the jobs"] {
         kill_process(Pid::from_child(&child), Signal::INT).unwrap();
         line.clear();
         stderr.read_line(&mut line).unwrap();

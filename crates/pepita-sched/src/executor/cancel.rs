@@ -1,7 +1,7 @@
 //! [`CancelToken`]: asks work to stop, and wakes the thread that waits for it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Asks an attempt to stop. Clones are the same token.
@@ -19,9 +19,13 @@ pub struct CancelToken(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    cancelled: AtomicBool,
+    /// 0, `CANCELLED` or `KILLED`; only rises.
+    wish: AtomicU8,
     waiting: Mutex<Option<Arc<dyn Interrupt>>>,
 }
+
+const CANCELLED: u8 = 1;
+const KILLED: u8 = 2;
 
 /// Ends the wait of a thread that is blocked in a system call, for instance by an eventfd.
 pub trait Interrupt: Send + Sync {
@@ -36,23 +40,35 @@ impl CancelToken {
         Self::default()
     }
 
-    /// Cancels; again is no change.
+    /// Cancels: programs get SIGTERM, their grace, then SIGKILL. Again is no change.
     pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::SeqCst);
-        let waiting = self
-            .0
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        self.wish(CANCELLED);
+    }
+
+    /// Cancels without grace: programs get SIGKILL, also those that have their grace already.
+    pub fn kill(&self) {
+        self.wish(KILLED);
+    }
+
+    fn wish(&self, wish: u8) {
+        self.0.wish.fetch_max(wish, Ordering::SeqCst);
+        let waiting = self.0.waiting.lock();
+        let waiting = waiting.unwrap_or_else(PoisonError::into_inner);
         if let Some(interrupt) = waiting.as_ref() {
             interrupt.interrupt();
         }
     }
 
-    /// Whether it was cancelled.
+    /// Whether it was cancelled, with grace or without.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::SeqCst)
+        self.0.wish.load(Ordering::SeqCst) >= CANCELLED
+    }
+
+    /// Whether it was cancelled without grace.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.0.wish.load(Ordering::SeqCst) == KILLED
     }
 
     /// Has `interrupt` called at the cancellation, until the guard is dropped; at once if the

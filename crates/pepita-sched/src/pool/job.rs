@@ -89,6 +89,17 @@ impl TaskJob {
     /// Ends it as soon as may be: at once if nobody runs it.
     pub(super) fn cancel(&self) {
         self.cancel.cancel();
+        self.give_up();
+    }
+
+    /// Ends it without grace.
+    pub(super) fn kill(&self) {
+        self.cancel.kill();
+        self.give_up();
+    }
+
+    /// Ends it now if nobody runs it.
+    fn give_up(&self) {
         if self.claim(QUEUED, DONE) {
             self.leave_queue();
             self.finish(Err(TaskError::Cancelled));
@@ -312,6 +323,12 @@ impl TaskHandle {
         self.job.cancel();
     }
 
+    /// Ends the task without grace: its processes get SIGKILL, also if it was cancelled before and
+    /// has its grace now.
+    pub fn kill(&self) {
+        self.job.kill();
+    }
+
     /// Something that cancels the task and can be kept after the handle was waited for.
     #[must_use]
     pub fn canceller(&self) -> Canceller {
@@ -388,6 +405,11 @@ impl Canceller {
     /// As [`TaskHandle::cancel`].
     pub fn cancel(&self) {
         self.job.cancel();
+    }
+
+    /// As [`TaskHandle::kill`].
+    pub fn kill(&self) {
+        self.job.kill();
     }
 }
 

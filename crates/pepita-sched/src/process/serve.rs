@@ -241,14 +241,20 @@ impl<'a> Attempt<'a> {
             if self.exited.iter().all(|&exited| exited) {
                 return Ok(ending.map(|(stop, _)| stop));
             }
+            let cancel = context.cancel_token();
+            let grace = if cancel.is_killed() {
+                Duration::ZERO
+            } else {
+                grace
+            };
             match &mut ending {
-                None if context.cancel_token().is_cancelled() => {
+                None if cancel.is_cancelled() => {
                     ending = Some((Stop::Cancelled, self.ask(grace)?));
                 }
                 None if context.is_past_deadline() => {
                     ending = Some((Stop::Timeout, self.ask(grace)?));
                 }
-                Some((_, phase @ Phase::Asked { .. })) if phase.is_over() => {
+                Some((_, phase @ Phase::Asked { .. })) if phase.is_over() || cancel.is_killed() => {
                     self.kill()?;
                     *phase = Phase::Killed;
                 }

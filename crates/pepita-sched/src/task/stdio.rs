@@ -39,7 +39,7 @@ pub enum Output {
     },
     /// Handed to the callback as it arrives, on the thread that serves the task. While the
     /// callback runs nothing is read, so a slow one slows the task down, and a timeout or a
-    /// cancellation takes effect when it returns.
+    /// cancellation takes effect when it returns. Attempts of one task follow one another.
     Stream(OutputCallback),
     /// Written to a file, emptied first; made with mode `0o666` less the umask.
     File(PathBuf),

@@ -468,3 +468,20 @@ fn a_handle_that_is_kept_keeps_no_pool() {
     assert_eq!(Arc::strong_count(&count), 1);
     assert!(handle.wait().unwrap().is_success());
 }
+
+#[test]
+fn a_kill_ends_a_process_that_has_its_grace_already() {
+    let pool = Pool::builder().cpu_workers(1).build().unwrap();
+    let (sender, said) = std::sync::mpsc::channel();
+    let stream = pepita_sched::task::Output::stream(move |_| sender.send(()).unwrap());
+    let script = "trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done";
+    let task = sh(script).stdout(stream).grace(Duration::from_secs(1000));
+    let handle = pool.submit(task.build().unwrap()).unwrap();
+    said.recv().unwrap();
+    handle.cancel();
+    said.recv().unwrap();
+    handle.kill();
+    let result = handle.wait().unwrap();
+    assert_eq!(result.exit, pepita_sched::task::Exit::Signal(9));
+    assert_eq!(result.stopped, Some(Stop::Cancelled));
+}
