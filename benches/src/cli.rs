@@ -67,13 +67,15 @@ struct Serve {
 /// Variables that cripple a peer.
 const CRIPPLING: [&str; 2] = ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"];
 
+/// Set to `C` for every contender: a program as small as `/bin/true` takes longer to load another
+/// locale than to do its work.
+const LOCALE: &str = "LC_ALL";
+
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    if CRIPPLING
-        .iter()
-        .any(|name| std::env::var_os(name).is_some())
-    {
+    let cripples = |name: &&str| std::env::var_os(name).is_some();
+    if CRIPPLING.iter().any(cripples) || std::env::var_os(LOCALE).is_none_or(|is| is != "C") {
         return again();
     }
     let done = match Cli::parse().command {
@@ -92,14 +94,15 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Becomes this program without the variables that cripple a peer. A library may read them before
-/// `main`, so they must be gone from the start.
+/// Becomes this program with the locale `C` and without the variables that cripple a peer. A library
+/// may read them before `main`, so they must be so from the start.
 fn again() -> ExitCode {
     let mut command = process::Command::new("/proc/self/exe");
     command.args(std::env::args_os().skip(1));
     for name in CRIPPLING {
         command.env_remove(name);
     }
+    command.env(LOCALE, "C");
     eprintln!("bench: {}", command.exec());
     ExitCode::FAILURE
 }

@@ -23,6 +23,7 @@ mod server;
 pub mod stats;
 pub mod tasks;
 mod timing;
+mod watchdog;
 
 pub use case::{Bar, Case, Contender, Entry, Home, Role, Settings, Suite, Unit};
 pub use cli::main;

@@ -8,6 +8,7 @@ use crate::ROUNDS;
 use crate::case::{Case, Entry, Role, Settings};
 use crate::home::Runner;
 use crate::stats::Random;
+use crate::watchdog::Watchdog;
 
 /// What the rounds of a case gave.
 #[derive(Debug)]
@@ -64,8 +65,9 @@ pub(crate) fn run(
             Err(error) => missing.push((entry.name.clone(), format!("{error:#}"))),
         }
     }
-    compare_answers(&mut contestants)?;
-    time(&mut contestants, rounds, random)?;
+    let watchdog = Watchdog::new();
+    compare_answers(&mut contestants, &watchdog)?;
+    time(&mut contestants, rounds, random, &watchdog)?;
     let series = contestants.into_iter().map(|contestant| Series {
         name: contestant.entry.name.clone(),
         role: contestant.entry.role,
@@ -79,13 +81,12 @@ pub(crate) fn run(
 }
 
 /// Asks all for their answer; this also warms each of them up.
-fn compare_answers(contestants: &mut [Contestant<'_>]) -> Result<()> {
+fn compare_answers(contestants: &mut [Contestant<'_>], watchdog: &Watchdog) -> Result<()> {
     let mut first: Option<(&str, String)> = None;
     for contestant in contestants {
         let name = contestant.entry.name.as_str();
-        let answer = contestant
-            .runner
-            .answer()
+        let answer = watchdog
+            .limit(|| contestant.runner.answer())
             .with_context(|| format!("the answer of `{name}`"))?;
         match &first {
             None => first = Some((name, answer)),
@@ -111,16 +112,20 @@ fn shortened(answer: &str) -> String {
     }
 }
 
-fn time(contestants: &mut [Contestant<'_>], rounds: usize, random: &mut Random) -> Result<()> {
+fn time(
+    contestants: &mut [Contestant<'_>],
+    rounds: usize,
+    random: &mut Random,
+    watchdog: &Watchdog,
+) -> Result<()> {
     let mut order: Vec<usize> = (0..contestants.len()).collect();
     let mut told = Instant::now();
     for round in 0..rounds {
         random.shuffle(&mut order);
         for &index in &order {
             let contestant = &mut contestants[index];
-            let figure = contestant
-                .runner
-                .round()
+            let figure = watchdog
+                .limit(|| contestant.runner.round())
                 .with_context(|| format!("`{}` in round {round}", contestant.entry.name))?;
             contestant.figures.push(figure);
         }
