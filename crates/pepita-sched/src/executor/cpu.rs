@@ -5,7 +5,7 @@ use std::num::NonZero;
 use super::{Backend, Executor, TaskContext};
 use crate::process::{Runner, TreeKiller, run};
 use crate::task::{
-    ExecutionResult, Exit, Stop, Task, TaskError, TaskFunction, TaskId, TreeKill, Unsupported, Work,
+    ExecutionResult, Exit, Task, TaskError, TaskFunction, TaskId, TreeKill, Unsupported, Work,
 };
 
 /// Runs binaries and pipelines as child processes, and functions on the calling thread.
@@ -171,10 +171,6 @@ fn call(id: TaskId, function: &TaskFunction, context: &TaskContext) -> Execution
     result.stdout = stdout.into();
     result.stderr = stderr.into();
     result.wall = begin.elapsed();
-    if context.cancel_token().is_cancelled() {
-        result.stopped = Some(Stop::Cancelled);
-    } else if context.is_past_deadline() {
-        result.stopped = Some(Stop::Timeout);
-    }
+    result.stopped = context.stop();
     result
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub use cancel::{CancelToken, Interrupt, InterruptGuard};
 pub use cpu::{CpuExecutor, CpuExecutorBuilder, ExecutorBuildError};
 
-use crate::task::{ExecutionResult, Task, TaskError, Unsupported};
+use crate::task::{ExecutionResult, Stop, Task, TaskError, Unsupported};
 
 /// Runs tasks, one attempt at a time on each of its slots.
 ///
@@ -73,6 +73,10 @@ pub trait Executor: Send + Sync + fmt::Debug {
 
     /// Runs one attempt and returns when it has ended. The calling thread may block; it must
     /// return soon after [`TaskContext::should_stop`] turns true.
+    ///
+    /// The executor sets `exit`, the outputs and `usage` of the result, and, if it ended the work
+    /// before its time, `stopped` from [`TaskContext::stop`]: only it knows whether the work came
+    /// to its own end first. The pool sets the rest, and `wall` where it is zero.
     ///
     /// # Errors
     /// Why there is no result. Work that ran and failed is a result.
@@ -175,13 +179,16 @@ impl TaskContext {
     /// Whether the attempt should end now: it is cancelled, or its time is over.
     #[must_use]
     pub fn should_stop(&self) -> bool {
-        self.cancel.is_cancelled() || self.is_past_deadline()
+        self.stop().is_some()
     }
 
-    /// Whether its time is over.
+    /// Why the attempt should end now, if it should.
     #[must_use]
-    pub fn is_past_deadline(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
+    pub fn stop(&self) -> Option<Stop> {
+        if self.cancel.is_cancelled() {
+            return Some(Stop::Cancelled);
+        }
+        let is_late = |deadline| Instant::now() >= deadline;
+        self.deadline.is_some_and(is_late).then_some(Stop::Timeout)
     }
 }

@@ -267,10 +267,14 @@ impl Shared {
         });
         let timeout = task.timeout().or(self.settings.timeout);
         let context = TaskContext::new(job.cancel_token().clone(), timeout, attempt, worker);
+        let begin = Instant::now();
         let outcome = contained(task.id(), attempt, || lane.executor.execute(task, &context));
         self.counters.running.fetch_sub(1, Ordering::Relaxed);
         *lane.slot(worker) = None;
         outcome.map(|mut result| {
+            if result.wall.is_zero() {
+                result.wall = begin.elapsed();
+            }
             result.attempts = attempt;
             result.executor = lane.name.clone();
             result.worker = worker;

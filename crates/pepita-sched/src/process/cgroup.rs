@@ -15,8 +15,9 @@ use crate::task::{Limits, Unsupported};
 
 /// The name of the group under which a pool's groups stand: this, then the process id.
 const PREFIX: &str = "pepita-";
-const REMEDY: &str =
-    "run as root, or in a delegated group: `systemd-run --user --scope -p Delegate=yes COMMAND`";
+const REMEDY: &str = "the group of this process needs the controllers memory and pids of cgroup v2: \
+    `systemd-run --user --scope -p Delegate=yes COMMAND` gives it one; where cgroup v1 holds them, boot \
+    with `systemd.unified_cgroup_hierarchy=1`";
 
 /// A directory of the cgroup v2 hierarchy in which this process makes a group for each task.
 #[derive(Debug)]

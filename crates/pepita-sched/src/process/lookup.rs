@@ -149,7 +149,7 @@ mod tests {
         tree.check(
             "missing",
             "a:b",
-            Err("\"missing\" was not found in PATH=a:b"),
+            Err("\"missing\" was not found in the directories of its PATH"),
         );
     }
 

@@ -248,11 +248,10 @@ impl<'a> Attempt<'a> {
                 grace
             };
             match &mut ending {
-                None if cancel.is_cancelled() => {
-                    ending = Some((Stop::Cancelled, self.ask(grace)?));
-                }
-                None if context.is_past_deadline() => {
-                    ending = Some((Stop::Timeout, self.ask(grace)?));
+                None => {
+                    if let Some(stop) = context.stop() {
+                        ending = Some((stop, self.ask(grace)?));
+                    }
                 }
                 Some((_, phase @ Phase::Asked { .. })) if phase.is_over() || cancel.is_killed() => {
                     self.kill()?;

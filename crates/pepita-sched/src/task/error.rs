@@ -108,7 +108,7 @@ pub enum TaskError {
 #[non_exhaustive]
 pub enum SpawnError {
     /// No such file.
-    #[error("{program:?} was not found{}", searched(.path_variable.as_ref()))]
+    #[error("{program:?} was not found{}", where_searched(.path_variable.as_ref()))]
     NotFound {
         /// The program as it was named.
         program: PathBuf,
@@ -196,8 +196,12 @@ impl SpawnError {
     }
 }
 
-fn searched(path_variable: Option<&OsString>) -> String {
-    path_variable.map_or_else(String::new, |path| format!(" in PATH={}", path.display()))
+fn where_searched(path_variable: Option<&OsString>) -> &'static str {
+    match path_variable {
+        Some(path) if path.is_empty() => ": its PATH is empty",
+        Some(_) => " in the directories of its PATH",
+        None => "",
+    }
 }
 
 /// What a task asks for and an executor, or its host, does not have.

@@ -65,7 +65,7 @@ fn each_way_in_which_a_program_cannot_start_has_its_own_error() {
         )
     });
     let missing = spawn_error(Task::binary("no-such-program").env("PATH", "/bin:/usr/bin"));
-    let text = "\"no-such-program\" was not found in PATH=/bin:/usr/bin";
+    let text = "\"no-such-program\" was not found in the directories of its PATH";
     assert_eq!(missing.to_string(), text);
 }
 
