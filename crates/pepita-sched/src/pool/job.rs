@@ -46,10 +46,10 @@ struct Progress {
     home: Option<(Arc<Shared>, usize)>,
     attempts: u32,
     began: Option<Instant>,
-    backoff: Option<Backoff>,
+    backoff: Option<Box<Backoff>>,
     failed: Vec<FailedAttempt>,
     /// The result of the last attempt, if it had one, while the next one is awaited.
-    last: Option<ExecutionResult>,
+    last: Option<Box<ExecutionResult>>,
     done: Option<Done>,
 }
 
@@ -158,7 +158,7 @@ impl TaskJob {
                 self.finish(outcome);
             }
             Some((delay, error)) => {
-                self.progress().last = outcome.ok();
+                self.progress().last = outcome.ok().map(Box::new);
                 self.state.store(WAITING, Ordering::SeqCst);
                 if self.cancel.is_cancelled() {
                     return self.cancel();
@@ -183,7 +183,7 @@ impl TaskJob {
             .map_or(Duration::ZERO, |began| began.elapsed());
         let backoff = progress
             .backoff
-            .get_or_insert_with(|| policy.backoff(random_seed()));
+            .get_or_insert_with(|| Box::new(policy.backoff(random_seed())));
         let delay = backoff.next_delay(&failure, elapsed)?;
         if !shared.pays_for_retry() {
             return None;
@@ -209,7 +209,7 @@ impl TaskJob {
             // Cancelled between two attempts: the last one's result says what came of it.
             (Err(TaskError::Cancelled), Some(mut last)) => {
                 last.stopped = Some(Stop::Cancelled);
-                Ok(last)
+                Ok(*last)
             }
             (outcome, _) => outcome,
         };

@@ -164,6 +164,9 @@ struct Attempt<'a> {
     stdin: Option<Feed>,
     stdout: Sink,
     stderr: Sink,
+    /// Our copies of what the programs write to. As long as they are open, no pipe reports the
+    /// end of file, so that the exit of a program makes one wake-up and not three.
+    written: Vec<Given>,
 }
 
 impl<'a> Attempt<'a> {
@@ -193,6 +196,7 @@ impl<'a> Attempt<'a> {
             stdin,
             stdout,
             stderr,
+            written: Vec::new(),
         };
         let mut input = first_input;
         let mut last_output = Some(last_output);
@@ -218,7 +222,11 @@ impl<'a> Attempt<'a> {
             attempt.children.push(child);
             attempt.exited.push(false);
             input = next_input;
+            if is_last {
+                attempt.written.push(output);
+            }
         }
+        attempt.written.push(errors);
         Ok(attempt)
     }
 
@@ -388,9 +396,10 @@ impl<'a> Attempt<'a> {
         if exits.len() > 1 {
             result.stages = exits;
         }
-        let unused = || Sink::closed();
-        result.stdout = std::mem::replace(&mut self.stdout, unused()).finish(scratch)?;
-        result.stderr = std::mem::replace(&mut self.stderr, unused()).finish(scratch)?;
+        self.written.clear();
+        stream::drain([&mut self.stdout, &mut self.stderr], scratch)?;
+        result.stdout = self.stdout.take_captured();
+        result.stderr = self.stderr.take_captured();
         Ok(result)
     }
 }

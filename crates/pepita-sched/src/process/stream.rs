@@ -227,15 +227,6 @@ impl Sink {
         }
     }
 
-    /// Takes nothing.
-    pub(super) fn closed() -> Self {
-        Self {
-            fd: None,
-            keep: Keep::Nothing,
-            captured: Captured::default(),
-        }
-    }
-
     /// Reads once; the descriptor must be readable, or the call waits. Closes at end of file.
     pub(super) fn pull(&mut self, scratch: &mut [u8]) -> Result<(), TaskError> {
         let Some(fd) = &self.fd else { return Ok(()) };
@@ -253,40 +244,12 @@ impl Sink {
         Ok(())
     }
 
-    /// Reads what is there already and then closes: a process that outlived the task, and holds
-    /// the stream, is not waited for.
-    pub(super) fn finish(mut self, scratch: &mut [u8]) -> Result<Captured, TaskError> {
-        // A pipe holds no more than this; what a survivor writes meanwhile has no end.
-        let mut left = PIPE_BYTES_MAX;
-        while let Some(fd) = &self.fd {
-            let mut ready = [PollFd::new(fd, PollFlags::IN)];
-            match poll(
-                &mut ready,
-                Some(&Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0,
-                }),
-            ) {
-                Ok(0) => break,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => {
-                    return Err(TaskError::System {
-                        operation: "poll",
-                        source: errno.into(),
-                    });
-                }
-            }
-            let before = self.captured.total_bytes;
-            self.pull(scratch)?;
-            match left.checked_sub(self.captured.total_bytes - before) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-        Ok(match self.keep {
-            Keep::First(_) => self.captured,
+    /// What was captured; nothing for a stream that went elsewhere.
+    pub(super) fn take_captured(&mut self) -> Captured {
+        match self.keep {
+            Keep::First(_) => std::mem::take(&mut self.captured),
             Keep::Nothing | Keep::Call(_) => Captured::default(),
-        })
+        }
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -300,6 +263,53 @@ impl Sink {
             }
             Keep::Nothing => {}
             Keep::Call(callback) => callback(bytes),
+        }
+    }
+}
+
+/// Reads what is there already and then closes: a process that outlived the task, and holds a
+/// stream, is not waited for.
+pub(super) fn drain(sinks: [&mut Sink; 2], scratch: &mut [u8]) -> Result<(), TaskError> {
+    // A pipe holds no more than this; what a survivor writes meanwhile has no end.
+    let end = |sink: &Sink| sink.captured.total_bytes.saturating_add(PIPE_BYTES_MAX);
+    let ends = [end(sinks[0]), end(sinks[1])];
+    let mut open = sinks;
+    loop {
+        let polled = open.iter().filter_map(|sink| sink.fd.as_ref());
+        let mut polled: Vec<_> = polled.map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        if polled.is_empty() {
+            return Ok(());
+        }
+        match poll(
+            &mut polled,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        ) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => {
+                return Err(TaskError::System {
+                    operation: "poll",
+                    source: errno.into(),
+                });
+            }
+        }
+        let ready: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        let mut ready = ready.into_iter();
+        for (sink, end) in open.iter_mut().zip(ends) {
+            let ready = sink.fd.as_ref().and_then(|_| ready.next());
+            match ready {
+                Some(ready) if ready.contains(PollFlags::IN) => sink.pull(scratch)?,
+                // Only the end of file is left.
+                Some(ready) if !ready.is_empty() => sink.fd = None,
+                _ => {}
+            }
+            if sink.captured.total_bytes > end {
+                sink.fd = None;
+            }
         }
     }
 }

@@ -87,8 +87,9 @@ impl Sleep {
         fence(Ordering::SeqCst);
         let stay = has_more();
         wakes = self.lock();
-        if stay && self.asleep.load(Ordering::Relaxed) > 0 && *wakes == 0 {
-            // Nobody woke us: we take ourselves off the list.
+        if stay && self.asleep.load(Ordering::Relaxed) > 0 {
+            // A wake-up that is under way belongs to another sleeper, which may be waiting: we
+            // take ourselves off the list and leave it alone.
             self.asleep.fetch_sub(1, Ordering::Relaxed);
             self.searching.fetch_add(1, Ordering::SeqCst);
             return;

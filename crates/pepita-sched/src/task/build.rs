@@ -46,7 +46,7 @@ enum RawWork {
 impl TaskBuilder {
     pub(super) fn new() -> Self {
         Self {
-            work: Vec::new(),
+            work: Vec::with_capacity(1),
             env: Vec::new(),
             env_clear: false,
             args: Vec::new(),

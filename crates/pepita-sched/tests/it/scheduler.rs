@@ -89,3 +89,20 @@ fn a_scheduler_runs_tasks_and_says_what_it_cannot_run() {
     let error = scheduler.submit(gpu.build().unwrap()).wait().unwrap_err();
     assert!(error.to_string().contains("backend gpu"), "{error}");
 }
+
+/// A worker that went to sleep while the scheduler stopped once took the wake-up of another one.
+#[test]
+fn a_scheduler_that_is_dropped_wakes_every_worker() {
+    for workers in [2, 3, 4] {
+        for round in 0..2000_u32 {
+            let scheduler = Scheduler::with_workers(workers);
+            let handles: Vec<_> = (0..workers).map(|_| scheduler.spawn(|| ())).collect();
+            handles
+                .into_iter()
+                .for_each(|handle| handle.wait().unwrap());
+            // The workers are somewhere between searching and asleep.
+            (0..(round % 64) * 20).for_each(|_| std::hint::spin_loop());
+            drop(scheduler);
+        }
+    }
+}
