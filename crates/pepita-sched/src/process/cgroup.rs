@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, openat};
 
+use crate::fault::random_seed;
 use crate::task::{Limits, Unsupported};
 
 /// The name of the group under which a pool's groups stand: this, then the process id.
@@ -23,6 +24,8 @@ const REMEDY: &str = "the group of this process needs the controllers memory and
 #[derive(Debug)]
 pub(crate) struct Cgroups {
     base: PathBuf,
+    /// Tells other processes that this directory is in use.
+    _lock: OwnedFd,
     next: AtomicU64,
     limits: OnceLock<Result<(), String>>,
 }
@@ -33,18 +36,13 @@ impl Cgroups {
     /// # Errors
     /// What is missing, in words.
     pub(crate) fn new() -> Result<Self, String> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let own = own_group()?;
         remove_stale(&own);
-        let pid = std::process::id();
-        let base = own.join(format!(
-            "{PREFIX}{pid}-{}",
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
-        fs::create_dir(&base)
-            .map_err(|error| format!("no group can be made in {own:?}: {error}"))?;
+        let (base, lock) =
+            make_base(&own).map_err(|error| format!("no group can be made in {own:?}: {error}"))?;
         let groups = Self {
             base,
+            _lock: lock,
             next: AtomicU64::new(0),
             limits: OnceLock::new(),
         };
@@ -74,8 +72,6 @@ impl Cgroups {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            // All of the task dies with the first of its processes that the kernel picks.
-            fs::write(group.path.join("memory.oom.group"), "1")?;
         }
         if let Some(count) = limits.processes {
             fs::write(group.path.join("pids.max"), count.to_string())?;
@@ -199,6 +195,19 @@ impl Group {
         Ok(true)
     }
 
+    /// From now on, all of the group dies with the first process that the kernel picks for its
+    /// memory limit.
+    ///
+    /// Only to be called when no child is on its way to `execve`: such a child shares the memory of
+    /// this process, and the kernel kills whoever shares the memory of what dies with a group.
+    pub(super) fn die_together(&self) -> io::Result<()> {
+        fs::write(self.path.join("memory.oom.group"), "1")?;
+        if self.was_out_of_memory() {
+            self.kill()?;
+        }
+        Ok(())
+    }
+
     /// The most memory that its processes held, in bytes.
     pub(super) fn peak_bytes(&self) -> Option<u64> {
         fs::read_to_string(self.path.join("memory.peak"))
@@ -220,9 +229,9 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Still busy only if a process in it cannot be killed now: then `Cgroups` tries again,
-        // and at last `remove_stale` of a later process.
-        drop(fs::remove_dir(&self.path));
+        // A task may have made groups of its own. Still busy only if a process in it cannot be killed
+        // now: then `Cgroups` tries again, and at last `remove_stale` of a later process.
+        remove_dirs(&self.path);
     }
 }
 
@@ -263,38 +272,68 @@ fn unescape(text: &str) -> String {
         .replace("\\134", "\\")
 }
 
-/// Removes what processes that are gone left in `own`.
+/// Removes what processes that are gone left in `own`: nobody holds the lock of its directory.
 fn remove_stale(own: &Path) {
     for entry in fs::read_dir(own).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name
+        let is_ours = entry
+            .file_name()
             .to_str()
-            .and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
-        if let Some(pid) = pid
-            && pid.parse::<u32>().is_ok()
-            && !Path::new("/proc").join(pid).exists()
-        {
+            .is_some_and(|name| name.starts_with(PREFIX));
+        if is_ours && lock(&entry.path()).is_ok() {
             remove_tree(&entry.path());
         }
     }
 }
 
-/// Ends what runs in the groups below `base` and removes them, as far as they empty soon.
-fn remove_tree(base: &Path) {
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        if fs::remove_dir(entry.path()).is_err()
-            && let Ok(group) = Group::open(entry.path())
+/// Makes a directory in `own` and locks it.
+fn make_base(own: &Path) -> io::Result<(PathBuf, OwnedFd)> {
+    loop {
+        // Other pid namespaces may share this hierarchy, so the process id alone is not unique.
+        let name = format!("{PREFIX}{}-{:08x}", std::process::id(), random_seed() >> 32);
+        let base = own.join(name);
+        fs::create_dir(&base)?;
+        // Before it was locked, another process may have taken it for stale.
+        if let Ok(lock) = lock(&base)
+            && base.exists()
         {
-            let emptied = group
-                .kill()
-                .and_then(|()| group.wait_empty(Duration::from_secs(1)));
-            tracing::debug!(group = ?entry.path(), ?emptied, "removing a busy cgroup");
+            return Ok((base, lock));
         }
     }
-    drop(fs::remove_dir(base));
+}
+
+/// Locks a directory until the descriptor is closed; fails if somebody else has.
+fn lock(dir: &Path) -> io::Result<OwnedFd> {
+    let dir = open(
+        dir,
+        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(dir)
+}
+
+/// Ends what runs in `base` and the groups below it, and removes them, as far as they empty soon.
+fn remove_tree(base: &Path) {
+    if let Ok(group) = Group::open(base.to_owned())
+        && group.is_populated().unwrap_or(true)
+    {
+        let emptied = group
+            .kill()
+            .and_then(|()| group.wait_empty(Duration::from_secs(1)));
+        tracing::debug!(group = ?base, ?emptied, "removing a busy cgroup");
+    }
+    remove_dirs(base);
+}
+
+/// Removes a directory of the hierarchy and those below it, the lowest first.
+fn remove_dirs(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_dirs(&entry.path());
+        }
+    }
+    let removed = fs::remove_dir(dir);
+    tracing::trace!(?dir, ?removed, "removing a cgroup");
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use std::ptr;
 use rustix::io::Errno;
 
 use super::raw;
+use super::signals::set_mask;
 
 /// What the child is to do.
 pub(super) struct Plan<'a> {
@@ -169,7 +170,7 @@ fn become_program(plan: &Plan<'_>) -> Result<(), Refused> {
         [3, u32::MAX as usize, 0],
     )?;
     for (resource, limit) in plan.limits {
-        let limit = ptr::from_ref(limit).addr();
+        let limit = ptr::from_ref(limit).expose_provenance();
         pointer(
             Step::Limit,
             libc::SYS_prlimit64,
@@ -178,14 +179,14 @@ fn become_program(plan: &Plan<'_>) -> Result<(), Refused> {
     }
     let mask = plan.cpu_mask;
     if !mask.is_empty() {
-        let arguments = [0, size_of_val(mask), mask.as_ptr().addr(), 0];
+        let arguments = [0, size_of_val(mask), mask.as_ptr().expose_provenance(), 0];
         pointer(Step::Affinity, libc::SYS_sched_setaffinity, arguments)?;
     }
     reset_signals(plan.reset_handlers);
     let arguments = [
-        plan.path.addr(),
-        plan.args.addr(),
-        plan.environment.addr(),
+        plan.path.expose_provenance(),
+        plan.args.expose_provenance(),
+        plan.environment.expose_provenance(),
         0,
     ];
     pointer(Step::Exec, libc::SYS_execve, arguments).map(drop)
@@ -206,11 +207,14 @@ fn pointer(step: Step, number: c_long, [a, b, c, d]: [usize; 4]) -> Result<usize
 }
 
 /// Puts the three streams at 0, 1 and 2. A source is above 2 or in its place already, so that
-/// none is overwritten before it is used.
+/// none is overwritten before it is used; what is in its place must stay open through `execve`.
 fn place_streams(streams: [RawFd; 3]) -> Result<(), Refused> {
     for (target, source) in streams.into_iter().enumerate() {
         let source = raw::word(source);
-        if source != target {
+        if source == target {
+            let set = raw::word(libc::F_SETFD);
+            simple(Step::Stream, libc::SYS_fcntl, [source, set, 0])?;
+        } else {
             simple(Step::Stream, libc::SYS_dup3, [source, target, 0])?;
         }
     }
@@ -228,7 +232,14 @@ fn reset_signals(handlers: bool) {
     set_action(raw::word(libc::SIGPIPE), &default);
     for signal in 1..if handlers { 65 } else { 1 } {
         let mut present = default;
-        let arguments = [signal, 0, (&raw mut present).addr(), size_of::<u64>(), 0, 0];
+        let arguments = [
+            signal,
+            0,
+            (&raw mut present).expose_provenance(),
+            size_of::<u64>(),
+            0,
+            0,
+        ];
         // SAFETY: fills a live structure of the kernel's layout.
         let _ = unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
         if present[0] != libc::SIG_IGN {
@@ -241,7 +252,7 @@ fn reset_signals(handlers: bool) {
 fn set_action(signal: usize, action: &KernelSigaction) {
     let arguments = [
         signal,
-        ptr::from_ref(action).addr(),
+        ptr::from_ref(action).expose_provenance(),
         0,
         size_of::<u64>(),
         0,
@@ -249,19 +260,6 @@ fn set_action(signal: usize, action: &KernelSigaction) {
     ];
     // SAFETY: reads a live structure of the kernel's layout.
     let _ = unsafe { raw::syscall(libc::SYS_rt_sigaction, arguments) };
-}
-
-/// Sets the calling thread's signal mask, the C library's own signals included, and returns the
-/// one before.
-pub(super) fn set_mask(mask: u64) -> u64 {
-    let mut before = 0_u64;
-    let new = (&raw const mask).addr();
-    let old = (&raw mut before).addr();
-    let set = raw::word(libc::SIG_SETMASK);
-    let arguments = [set, new, old, size_of::<u64>(), 0, 0];
-    // SAFETY: both pointers are to live masks of the kernel's size.
-    let _ = unsafe { raw::syscall(libc::SYS_rt_sigprocmask, arguments) };
-    before
 }
 
 #[cfg(test)]
@@ -275,9 +273,9 @@ mod tests {
         let task = task.build().unwrap();
         let executor = CpuExecutor::builder().slots(1).build().unwrap();
         let context = TaskContext::new(CancelToken::new(), None, 1, 0);
-        let before = super::set_mask(u64::MAX);
+        let before = crate::process::signals::set_mask(u64::MAX);
         let result = executor.execute(&task, &context);
-        super::set_mask(before);
+        crate::process::signals::set_mask(before);
         let output = result.unwrap().stdout_string();
         let masks: Vec<u64> = output
             .lines()

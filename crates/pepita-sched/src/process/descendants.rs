@@ -11,14 +11,14 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{LazyLock, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal,
+    Pid, PidfdFlags, Signal, WaitOptions, child_subreaper, getpid, pidfd_open, pidfd_send_signal,
     set_child_subreaper, waitpid,
 };
 
@@ -27,9 +27,8 @@ use crate::task::TaskId;
 /// The variable that marks the processes of a task.
 pub(super) const MARK: &str = "PEPITA_TASK_ID";
 
-/// Whether this process is the subreaper of its descendants, by our doing: then an orphan of any
-/// task, whatever ends its tree, becomes a child that has to be waited for.
-static IS_SUBREAPER: AtomicBool = AtomicBool::new(false);
+/// Whether the executor was asked to wait for the orphans that fall to this process.
+static REAPS: AtomicBool = AtomicBool::new(false);
 
 /// The programs of all tasks: children of this process whose exit is awaited elsewhere. Making a
 /// child and noting it happen under the lock for reading, taking away zombies that nobody noted
@@ -39,9 +38,14 @@ static BIRTHS: RwLock<()> = RwLock::new(());
 
 /// Has orphaned descendants become children of this process.
 pub(super) fn become_subreaper() -> Result<(), Errno> {
-    set_child_subreaper(Some(getpid()))?;
-    IS_SUBREAPER.store(true, Ordering::SeqCst);
-    Ok(())
+    set_child_subreaper(Some(getpid()))
+}
+
+/// From now on, waits for orphans, should they fall to this process: as a subreaper, whoever made
+/// it one, or as the first process of a container.
+pub(super) fn reap_from_now_on() {
+    let is_reaper = number(getpid()) == 1 || child_subreaper().is_ok_and(|on| on.is_some());
+    REAPS.store(is_reaper, Ordering::SeqCst);
 }
 
 fn programs_of_all() -> RwLockWriteGuard<'static, HashSet<Pid>> {
@@ -81,6 +85,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether both are of one process, at two times.
+    fn is_same(&self, other: &Self) -> bool {
+        (self.pid, self.start_ticks) == (other.pid, other.start_ticks)
+    }
+
     /// Reads `/proc/PID/stat`, proc(5).
     fn parse(stat: &str) -> Option<Self> {
         let pid = stat
@@ -110,6 +119,9 @@ impl Entry {
     }
 
     fn all() -> io::Result<Vec<Self>> {
+        if !is_proc_ours() {
+            return Ok(Vec::new());
+        }
         let names = fs::read_dir("/proc")?
             .flatten()
             .map(|entry| entry.file_name());
@@ -144,22 +156,27 @@ impl Entry {
 const EXEC_READS: u32 = 50;
 const EXEC_PAUSE: Duration = Duration::from_micros(100);
 
-/// As [`kill`], after the programs have exited: then each of their descendants that lives hangs
-/// off a child of this process, so that mostly a look at its children is enough.
-pub(super) fn sweep(programs: &[Pid], id: TaskId, patience: Duration) -> io::Result<bool> {
+/// Whether something of the task may be left after its programs have exited: then each of their
+/// descendants that lives hangs off a child of a subreaper, so that a look at its children is
+/// enough.
+pub(super) fn may_be_left(programs: &[Pid], id: TaskId) -> io::Result<bool> {
     let strangers = children()?.into_iter().filter(|&pid| !is_program(pid));
     let mut strangers = strangers.filter_map(Entry::of);
-    let sessions: Vec<i32> = programs
-        .iter()
-        .map(|pid| pid.as_raw_nonzero().get())
-        .collect();
-    let concerns_us = strangers
-        .any(|child| child.is_zombie || sessions.contains(&child.session) || child.is_marked(id));
-    if concerns_us {
-        kill(programs, id, patience)
-    } else {
-        Ok(false)
-    }
+    let sessions: Vec<i32> = programs.iter().map(|&pid| number(pid)).collect();
+    Ok(strangers.any(|child| sessions.contains(&child.session) || child.is_marked(id)))
+}
+
+fn number(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
+}
+
+/// Whether `/proc` shows the pid namespace of this process: else its numbers mean others here.
+fn is_proc_ours() -> bool {
+    static IS_OURS: OnceLock<bool> = OnceLock::new();
+    *IS_OURS.get_or_init(|| {
+        let own = fs::read_link("/proc/self").ok();
+        own.is_some_and(|own| own.to_str() == Some(&number(getpid()).to_string()))
+    })
 }
 
 /// The children of this process.
@@ -169,6 +186,9 @@ fn children() -> io::Result<Vec<Pid>> {
 
 /// The children of a process, by all of its threads; none of one that is gone.
 pub(super) fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
+    if !is_proc_ours() {
+        return Ok(Vec::new());
+    }
     let is_gone = |error: &io::Error| {
         let gone = [Errno::SRCH, Errno::NOENT];
         gone.iter()
@@ -192,63 +212,101 @@ pub(super) fn children_of(parent: Pid) -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// Kills the descendants of `programs` (under a subreaper, those that were orphaned included) and
-/// waits until they have exited, or for `patience`. Says whether there was a living one.
-pub(super) fn kill(programs: &[Pid], id: TaskId, patience: Duration) -> io::Result<bool> {
-    let mut found: HashMap<Pid, (Entry, Option<OwnedFd>)> = HashMap::new();
-    loop {
-        let table = Entry::all()?;
-        let fresh: Vec<Entry> = members(&table, programs, id)
-            .into_iter()
-            .filter(|entry| found.get(&entry.pid).is_none_or(|(seen, _)| seen != entry))
-            .filter(|entry| !entry.is_zombie)
-            .collect();
-        if fresh.is_empty() {
-            break;
-        }
-        for entry in fresh {
-            let pidfd = open(&entry)?;
-            signal(pidfd.as_ref(), Signal::STOP)?;
-            found.insert(entry.pid, (entry, pidfd));
-        }
-    }
-    for (_, pidfd) in found.values() {
-        signal(pidfd.as_ref(), Signal::KILL)?;
-    }
-    let deadline = Instant::now() + patience;
-    for (entry, pidfd) in found.values() {
-        wait(pidfd.as_ref(), deadline)?;
-        // One whose parent lives is waited for by that parent.
-        let _is_child = waitpid(Some(entry.pid), WaitOptions::NOHANG);
-    }
-    Ok(!found.is_empty())
+/// The processes of a task that were found, its programs left out.
+#[derive(Debug, Default)]
+pub(super) struct Hunt {
+    found: HashMap<Pid, (Entry, Option<OwnedFd>)>,
 }
 
-/// The processes of a task in `table`, its programs themselves left out.
-fn members(table: &[Entry], programs: &[Pid], id: TaskId) -> Vec<Entry> {
-    let own = getpid();
-    let raw = |pid: &Pid| pid.as_raw_nonzero().get();
-    let is_own_child = |entry: &Entry| entry.parent == raw(&own);
-    let roots: HashSet<i32> = programs.iter().map(raw).collect();
-    let mut known = roots.clone();
-    let mut members = Vec::new();
-    loop {
-        let before = members.len();
-        for entry in table {
-            let pid = raw(&entry.pid);
-            if known.contains(&pid) || entry.pid == own || is_program(entry.pid) {
-                continue;
-            }
-            let belongs = known.contains(&entry.parent)
-                || roots.contains(&entry.session)
-                || (is_own_child(entry) && entry.is_marked(id));
-            if belongs {
-                known.insert(pid);
-                members.push(*entry);
+impl Hunt {
+    /// Notes the processes that belong to the task now: once its programs are gone, what they
+    /// started may not be told from others. Says whether there was a new one.
+    pub(super) fn note(&mut self, programs: &[Pid], id: TaskId) -> io::Result<bool> {
+        let table = Entry::all()?;
+        let mut is_new = false;
+        for entry in self.members(&table, programs, id) {
+            let is_known = self
+                .found
+                .get(&entry.pid)
+                .is_some_and(|(seen, _)| seen.is_same(&entry));
+            if !is_known && !entry.is_zombie {
+                let pidfd = open(&entry)?;
+                self.found.insert(entry.pid, (entry, pidfd));
+                is_new = true;
             }
         }
-        if members.len() == before {
-            return members;
+        Ok(is_new)
+    }
+
+    /// Kills what was noted and what is found now, and waits until it has exited, or for
+    /// `patience`. Says whether there was a living one. An error does not keep it from the rest.
+    pub(super) fn kill(
+        &mut self,
+        programs: &[Pid],
+        id: TaskId,
+        patience: Duration,
+    ) -> io::Result<bool> {
+        let mut first_error = None;
+        let mut check = |outcome: io::Result<()>| {
+            if let Err(error) = outcome {
+                first_error.get_or_insert(error);
+            }
+        };
+        loop {
+            for (_, pidfd) in self.found.values() {
+                check(signal(pidfd.as_ref(), Signal::STOP));
+            }
+            match self.note(programs, id) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    check(Err(error));
+                    break;
+                }
+            }
+        }
+        for (_, pidfd) in self.found.values() {
+            check(signal(pidfd.as_ref(), Signal::KILL));
+        }
+        let deadline = Instant::now() + patience;
+        let had_any = !self.found.is_empty();
+        for (pid, (_, pidfd)) in self.found.drain() {
+            check(wait(pidfd.as_ref(), deadline));
+            // One whose parent lives is waited for by that parent.
+            let _is_child = waitpid(Some(pid), WaitOptions::NOHANG);
+        }
+        first_error.map_or(Ok(had_any), Err)
+    }
+
+    /// The processes of the task in `table`.
+    fn members(&self, table: &[Entry], programs: &[Pid], id: TaskId) -> Vec<Entry> {
+        let own = getpid();
+        let roots: HashSet<i32> = programs.iter().map(|&pid| number(pid)).collect();
+        let found = table.iter().filter(|entry| {
+            let seen = self.found.get(&entry.pid);
+            seen.is_some_and(|(seen, _)| seen.is_same(entry))
+        });
+        let mut known: HashSet<i32> = found.map(|entry| number(entry.pid)).collect();
+        known.extend(&roots);
+        let mut members = Vec::new();
+        loop {
+            let before = members.len();
+            for entry in table {
+                let pid = number(entry.pid);
+                if known.contains(&pid) || entry.pid == own || is_program(entry.pid) {
+                    continue;
+                }
+                let belongs = known.contains(&entry.parent)
+                    || roots.contains(&entry.session)
+                    || (entry.parent == number(own) && entry.is_marked(id));
+                if belongs {
+                    known.insert(pid);
+                    members.push(*entry);
+                }
+            }
+            if members.len() == before {
+                return members;
+            }
         }
     }
 }
@@ -292,7 +350,7 @@ fn wait(pidfd: Option<&OwnedFd>, deadline: Instant) -> io::Result<()> {
 /// Takes away the zombies of orphans, if they fall to this process. A child that this process made
 /// otherwise is left to who made it, as long as it stays in this process's own session.
 pub(super) fn reap_orphans() -> io::Result<()> {
-    if !IS_SUBREAPER.load(Ordering::SeqCst) {
+    if !REAPS.load(Ordering::SeqCst) {
         return Ok(());
     }
     // By the process table: a session without a leader in this pid namespace shows as 0.

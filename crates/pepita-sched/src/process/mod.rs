@@ -13,6 +13,7 @@ mod lookup;
 mod namespace;
 mod raw;
 mod serve;
+mod signals;
 mod spawn;
 mod stream;
 mod tree;

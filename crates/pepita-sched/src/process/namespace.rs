@@ -22,9 +22,8 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
-use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -34,7 +33,8 @@ use rustix::process::Pid;
 
 use super::child::{Plan, Refused, Step, child_main, exit};
 use super::raw;
-use super::spawn::{ChildStack, SignalsBlocked, born};
+use super::signals::SignalsBlocked;
+use super::spawn::{ChildStack, born};
 
 /// What init tells the parent.
 struct Report {
@@ -52,11 +52,11 @@ struct Report {
 }
 
 /// An init that was started; after it was waited for, [`into_exit`](Self::into_exit) has the exit
-/// of its program.
+/// of its program. Dropped before that, it leaks its report (report-lives).
 #[derive(Debug)]
 pub(super) struct Init {
-    /// Leaked unless init was waited for (report-lives).
-    report: ManuallyDrop<Box<Report>>,
+    /// From `Box::into_raw`, which init reads and writes as long as it lives.
+    report: NonNull<Report>,
 }
 
 // SAFETY: after `spawn` only the thread that waited for init touches the report, and the kernel's
@@ -74,7 +74,9 @@ impl std::fmt::Debug for Report {
 impl Init {
     /// How the program exited, if it did before init; init must have been waited for.
     pub(super) fn into_exit(self) -> Option<(c_int, libc::rusage)> {
-        let report = ManuallyDrop::into_inner(self.report);
+        // SAFETY: made by `Box::into_raw` in `spawn`; init is gone, so nobody else uses it, and
+        // this value, the only one that holds it, is consumed.
+        let report = unsafe { Box::from_raw(self.report.as_ptr()) };
         let has_exited = report.exited.load(Ordering::Acquire) == 1;
         has_exited.then(|| report.exit.into_inner())
     }
@@ -87,36 +89,39 @@ pub(super) fn spawn(plan: &mut Plan<'_>) -> Result<(Pid, OwnedFd, Init), Refused
     // SAFETY: all-zero bytes are a valid `rusage`.
     let no_usage: libc::rusage = unsafe { std::mem::zeroed() };
     let argument: *mut Plan<'_> = plan;
-    let mut report = ManuallyDrop::new(Box::new(Report {
+    let report = Box::new(Report {
         started: AtomicU32::new(0),
         exited: AtomicU32::new(0),
         exit: UnsafeCell::new((0, no_usage)),
         stack: ChildStack::new()?,
         program_stack: ChildStack::new()?,
         plan: argument.cast(),
-    }));
+    });
     let mut pidfd: c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_NEWPID | libc::CLONE_PIDFD;
     let args = report.stack.clone_args(flags, &mut pidfd);
-    let argument: *mut Report = &raw mut **report;
+    let report = Box::into_raw(report);
     let blocked = SignalsBlocked::all();
     // SAFETY: `args` describes a stack that only init uses; `init_main` keeps init-code, and the
     // report is what it takes (report-lives).
-    let pid = unsafe { raw::clone3(&args, init_main, argument.cast()) };
+    let pid = unsafe { raw::clone3(&args, init_main, report.cast()) };
     drop(blocked);
     let (pid, pidfd) = match born(pid, pidfd) {
         Ok(child) => child,
         Err(refused) => {
-            // There is no init: the report is ours alone.
-            drop(ManuallyDrop::into_inner(report));
+            // SAFETY: from `Box::into_raw` above; there is no init, so it is ours alone.
+            drop(unsafe { Box::from_raw(report) });
             return Err(refused);
         }
     };
-    let init = Init { report };
-    while init.report.started.load(Ordering::Acquire) == 0 && !has_ended(&pidfd) {
-        wait_for_start(&init.report.started);
+    // SAFETY: a live report (report-lives), of which only an atomic is used here.
+    let started = unsafe { &(*report).started };
+    while started.load(Ordering::Acquire) == 0 && !has_ended(&pidfd) {
+        wait_for_start(started);
     }
-    Ok((pid, pidfd, init))
+    // SAFETY: `Box::into_raw` gives no null pointer.
+    let report = unsafe { NonNull::new_unchecked(report) };
+    Ok((pid, pidfd, Init { report }))
 }
 
 /// Sleeps until init sets `started`, or for a moment: an init that is killed sets nothing.
@@ -127,10 +132,10 @@ fn wait_for_start(started: &AtomicU32) {
     };
     let wait = raw::word(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG);
     let arguments = [
-        started.as_ptr().addr(),
+        started.as_ptr().expose_provenance(),
         wait,
         0,
-        (&raw const moment).addr(),
+        (&raw const moment).expose_provenance(),
         0,
         0,
     ];
@@ -182,7 +187,14 @@ extern "C" fn init_main(argument: *mut c_void) -> ! {
     let _ = unsafe {
         raw::syscall(
             libc::SYS_futex,
-            [report.started.as_ptr().addr(), wake, 1, 0, 0, 0],
+            [
+                report.started.as_ptr().expose_provenance(),
+                wake,
+                1,
+                0,
+                0,
+                0,
+            ],
         )
     };
     // The parent's pipes must not stay open here.
@@ -199,7 +211,10 @@ fn reap_one(report: &Report, program: usize) -> bool {
     // SAFETY: all-zero bytes are a valid `rusage`.
     let mut exit: (c_int, libc::rusage) = (0, unsafe { std::mem::zeroed() });
     let any = usize::MAX;
-    let (status, usage) = ((&raw mut exit.0).addr(), (&raw mut exit.1).addr());
+    let (status, usage) = (
+        (&raw mut exit.0).expose_provenance(),
+        (&raw mut exit.1).expose_provenance(),
+    );
     let arguments = [any, status, raw::word(libc::__WALL), usage, 0, 0];
     // SAFETY: both pointers are to live values of the types that wait4(2) fills.
     let pid = unsafe { raw::syscall(libc::SYS_wait4, arguments) };

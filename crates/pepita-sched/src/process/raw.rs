@@ -93,7 +93,7 @@ pub(super) unsafe fn clone3(
     argument: *mut c_void,
 ) -> Result<usize, Errno> {
     let arguments = [
-        std::ptr::from_ref(args).addr(),
+        std::ptr::from_ref(args).expose_provenance(),
         size_of::<CloneArgs>(),
         0,
         0,
@@ -114,7 +114,7 @@ pub(super) unsafe fn clone(
     entry: Entry,
     argument: *mut c_void,
 ) -> Result<usize, Errno> {
-    let arguments = [flags, stack_top, pidfd.addr(), 0, 0];
+    let arguments = [flags, stack_top, pidfd.expose_provenance(), 0, 0];
     // SAFETY: the caller's duties are those of `fork_onto_stack`.
     unsafe { fork_onto_stack(libc::SYS_clone, arguments, entry, argument) }
 }

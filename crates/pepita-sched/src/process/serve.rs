@@ -133,6 +133,12 @@ pub(crate) fn run(
     let registration = context.cancel_token().on_cancel(wake.clone());
     let begin = Instant::now();
     let outcome = Attempt::start(runner, id, programs, tree).and_then(|mut attempt| {
+        if let (Some(group), Some(_)) = (&limited, programs.limits.memory_bytes) {
+            group.die_together().map_err(|source| TaskError::System {
+                operation: "limiting memory",
+                source,
+            })?;
+        }
         let stopped = attempt.serve(&wake, &mut bench.scratch, context, programs.grace)?;
         attempt.finish(id, stopped, &mut bench.scratch)
     });
@@ -270,7 +276,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn ask(&self, grace: Duration) -> Result<Phase, TaskError> {
+    fn ask(&mut self, grace: Duration) -> Result<Phase, TaskError> {
         if grace.is_zero() {
             self.kill()?;
             return Ok(Phase::Killed);
@@ -279,7 +285,10 @@ impl<'a> Attempt<'a> {
             operation: "kill",
             source,
         };
-        self.tree.terminate().map_err(system)?;
+        if !self.tree.terminate().map_err(system)? {
+            self.kill()?;
+            return Ok(Phase::Killed);
+        }
         let now = Instant::now();
         // A grace beyond what the clock can tell is a long one.
         let kill_at = now
@@ -288,7 +297,7 @@ impl<'a> Attempt<'a> {
         Ok(Phase::Asked { kill_at })
     }
 
-    fn kill(&self) -> Result<(), TaskError> {
+    fn kill(&mut self) -> Result<(), TaskError> {
         self.tree.kill().map_err(|source| TaskError::System {
             operation: "kill",
             source,
@@ -378,10 +387,12 @@ impl<'a> Attempt<'a> {
             operation: "kill",
             source,
         })?;
-        let mut exits = Vec::with_capacity(self.children.len());
+        // All are waited for before one's failure is told.
+        let waited: Vec<_> = self.children.drain(..).map(spawn::wait).collect();
+        let mut exits = Vec::with_capacity(waited.len());
         let mut usage = Usage::default();
-        for child in std::mem::take(&mut self.children) {
-            let (status, used) = spawn::wait(child).map_err(|errno| TaskError::System {
+        for waited in waited {
+            let (status, used) = waited.map_err(|errno| TaskError::System {
                 operation: "wait4 (does this process ignore SIGCHLD?)",
                 source: errno.into(),
             })?;

@@ -26,10 +26,11 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::cgroup::Cgroups;
-use super::child::{Failure, Plan, Refused, Step, child_main, set_mask};
+use super::child::{Failure, Plan, Refused, Step, child_main};
 use super::image::Image;
 use super::namespace::{self, Init};
 use super::raw::{self, CloneArgs};
+use super::signals::SignalsBlocked;
 
 /// What a child is given beside its [`Image`].
 #[derive(Debug)]
@@ -233,25 +234,6 @@ pub(super) fn born(pid: Result<usize, Errno>, pidfd: c_int) -> Result<(Pid, Owne
     Ok((pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
-/// Every signal of the calling thread is blocked while this lives.
-pub(super) struct SignalsBlocked {
-    before: u64,
-}
-
-impl SignalsBlocked {
-    pub(super) fn all() -> Self {
-        Self {
-            before: set_mask(u64::MAX),
-        }
-    }
-}
-
-impl Drop for SignalsBlocked {
-    fn drop(&mut self) {
-        set_mask(self.before);
-    }
-}
-
 /// Memory for a child's stack, its lowest pages a guard.
 ///
 /// # Invariants
@@ -290,7 +272,7 @@ impl ChildStack {
     }
 
     fn top(&self) -> usize {
-        self.base.addr() + self.len
+        self.base.expose_provenance() + self.len
     }
 
     /// Arguments for a child on this stack, with default signal actions, whose end is told by
@@ -298,9 +280,9 @@ impl ChildStack {
     pub(super) fn clone_args(&self, flags: c_int, pidfd: &mut c_int) -> CloneArgs {
         CloneArgs {
             flags: u64::from(flags.cast_unsigned()) | raw::CLONE_CLEAR_SIGHAND,
-            pidfd: ptr::from_mut(pidfd).addr() as u64,
+            pidfd: ptr::from_mut(pidfd).expose_provenance() as u64,
             exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
-            stack: self.base.addr() as u64,
+            stack: self.base.expose_provenance() as u64,
             stack_size: self.len as u64,
             ..CloneArgs::default()
         }

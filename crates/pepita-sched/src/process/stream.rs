@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fcntl_setfl, openat};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::signals::SigpipeHeld;
 use crate::task::{Captured, Output, OutputCallback, SpawnError, Stdin, TaskError};
 
 /// A descriptor that a child gets, our own or borrowed from this process.
@@ -55,28 +56,32 @@ fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Errno> {
 
 /// Opens `/dev/null` for both directions.
 pub(super) fn open_null() -> io::Result<OwnedFd> {
-    Ok(openat(
-        CWD,
-        "/dev/null",
-        OFlags::RDWR | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(openat(CWD, "/dev/null", flags, Mode::empty()).and_then(above_standard)?)
 }
 
+fn set_nonblocking(fd: &OwnedFd, access: OFlags) -> Result<(), TaskError> {
+    fcntl_setfl(fd, access | OFlags::NONBLOCK).map_err(|errno| TaskError::System {
+        operation: "fcntl",
+        source: errno.into(),
+    })
+}
+
+/// Opens a file for a program. A named pipe is opened without waiting for its other end, so that
+/// a task cannot hang before it has begun.
 fn open_file(stream: &'static str, path: &Path, flags: OFlags) -> Result<Given, TaskError> {
-    openat(
-        CWD,
-        path,
-        flags | OFlags::CLOEXEC | OFlags::NOCTTY,
-        Mode::from_raw_mode(0o666),
-    )
-    .and_then(above_standard)
-    .map(Given::Own)
-    .map_err(|errno| {
+    let at_once = flags | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let opened = openat(CWD, path, at_once, Mode::from_raw_mode(0o666)).and_then(|fd| {
+        let kept = flags & (OFlags::RDONLY | OFlags::WRONLY | OFlags::APPEND);
+        fcntl_setfl(&fd, kept)?;
+        above_standard(fd)
+    });
+    opened.map(Given::Own).map_err(|errno| {
+        let (path, source) = (path.to_owned(), errno.into());
         SpawnError::Stream {
             stream,
-            path: path.to_owned(),
-            source: errno.into(),
+            path,
+            source,
         }
         .into()
     })
@@ -98,12 +103,7 @@ impl Feed {
             Stdin::File(path) => Ok((open_file("standard input", path, OFlags::RDONLY)?, None)),
             Stdin::Bytes(bytes) => {
                 let (read, write) = pipe()?;
-                rustix::fs::fcntl_setfl(&write, OFlags::WRONLY | OFlags::NONBLOCK).map_err(
-                    |errno| TaskError::System {
-                        operation: "fcntl",
-                        source: errno.into(),
-                    },
-                )?;
+                set_nonblocking(&write, OFlags::WRONLY)?;
                 Ok((
                     Given::Own(read),
                     Some(Self {
@@ -118,6 +118,7 @@ impl Feed {
 
     /// Writes what fits; says whether more is to come.
     pub(super) fn push(&mut self) -> Result<bool, TaskError> {
+        let _quiet = SigpipeHeld::new();
         while self.written < self.bytes.len() {
             match rustix::io::write(&self.fd, &self.bytes[self.written..]) {
                 Ok(count) => self.written += count,
@@ -215,6 +216,8 @@ impl Sink {
             )),
             None => {
                 let (read, write) = pipe()?;
+                // What a poll showed may be gone: a program can read its own output by `/proc`.
+                set_nonblocking(&read, OFlags::RDONLY)?;
                 Ok((
                     Given::Own(write),
                     Self {
@@ -233,7 +236,7 @@ impl Sink {
         match rustix::io::read(fd, &mut *scratch) {
             Ok(0) => self.fd = None,
             Ok(count) => self.take(&scratch[..count]),
-            Err(Errno::INTR) => {}
+            Err(Errno::INTR | Errno::AGAIN) => {}
             Err(errno) => {
                 return Err(TaskError::System {
                     operation: "read",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::cgroup::{Cgroups, Group};
-use super::descendants;
+use super::descendants::{self, Hunt};
 use super::spawn::Child;
 use crate::task::{TaskId, TreeKill};
 
@@ -47,6 +47,9 @@ impl TreeKiller {
             descendants::become_subreaper()
                 .map_err(|errno| format!("prctl(PR_SET_CHILD_SUBREAPER): {errno}"))?;
         }
+        if subreaper || level == TreeKill::Subreaper {
+            descendants::reap_from_now_on();
+        }
         Ok(Self { level, cgroups })
     }
 
@@ -68,6 +71,8 @@ pub(super) struct Tree<'a> {
     group: Option<&'a Group>,
     /// The programs that were started: leaders of sessions, not waited for yet.
     leaders: Vec<Pid>,
+    /// Their descendants, where those have to be searched for.
+    hunt: Hunt,
 }
 
 impl<'a> Tree<'a> {
@@ -82,6 +87,7 @@ impl<'a> Tree<'a> {
             level,
             group,
             leaders: Vec::new(),
+            hunt: Hunt::default(),
         }
     }
 
@@ -106,8 +112,8 @@ impl<'a> Tree<'a> {
         Ok(child)
     }
 
-    /// Asks the process groups of the programs to end.
-    pub(super) fn terminate(&self) -> io::Result<()> {
+    /// Asks the process groups of the programs to end. Says whether they could be asked.
+    pub(super) fn terminate(&mut self) -> io::Result<bool> {
         let groups = match self.level {
             // There the leaders are the namespaces' first processes, whose children lead groups.
             TreeKill::PidNamespace => {
@@ -117,35 +123,49 @@ impl<'a> Tree<'a> {
                     .map(|&init| descendants::children_of(init));
                 inner.collect::<io::Result<Vec<_>>>()?.concat()
             }
-            _ => self.leaders.clone(),
+            TreeKill::Cgroup => self.leaders.clone(),
+            TreeKill::ProcessGroup | TreeKill::Subreaper => {
+                self.hunt.note(&self.leaders, self.id)?;
+                self.leaders.clone()
+            }
         };
         signal_groups(&groups, Signal::TERM);
-        Ok(())
+        // A stopped process ends only when it goes on.
+        signal_groups(&groups, Signal::CONT);
+        Ok(!groups.is_empty())
     }
 
     /// Kills every process of the task that the level reaches.
-    pub(super) fn kill(&self) -> io::Result<()> {
-        if let Some(group) = self.group {
-            return group.kill();
-        }
-        match self.level {
-            TreeKill::PidNamespace => {
-                for &init in &self.leaders {
-                    kill_process(init, Signal::KILL)?;
-                }
-            }
-            _ => {
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        match (self.group, self.level) {
+            (Some(group), _) => {
+                let killed = group.kill();
+                // A program with the right to do so may have left its group.
                 signal_groups(&self.leaders, Signal::KILL);
-                descendants::kill(&self.leaders, self.id, KILL_PATIENCE)?;
+                killed
+            }
+            (None, TreeKill::PidNamespace) => {
+                let kills = self
+                    .leaders
+                    .iter()
+                    .map(|&init| kill_process(init, Signal::KILL));
+                kills.collect::<Result<(), _>>().map_err(io::Error::from)
+            }
+            // While the programs live, what they started can be told by its parents: so the search
+            // comes before their end.
+            (None, _) => {
+                signal_groups(&self.leaders, Signal::STOP);
+                let killed = self.hunt.kill(&self.leaders, self.id, KILL_PATIENCE);
+                signal_groups(&self.leaders, Signal::KILL);
+                killed.map(drop)
             }
         }
-        Ok(())
     }
 
     /// Ends what is left after the programs themselves have exited, before anyone has waited for
     /// them: until then nobody else can have their process ids. Says whether a process is known
     /// to have been left. If the task was stopped, what is on its way out is waited for.
-    pub(super) fn sweep(&self, was_stopped: bool) -> io::Result<bool> {
+    pub(super) fn sweep(&mut self, was_stopped: bool) -> io::Result<bool> {
         let was_left = match (self.group, self.level) {
             (Some(group), _) => {
                 let is_populated = group.is_populated()?;
@@ -159,12 +179,10 @@ impl<'a> Tree<'a> {
             (None, TreeKill::PidNamespace) => false,
             (None, level) => {
                 signal_groups(&self.leaders, Signal::KILL);
-                if was_stopped {
-                    descendants::kill(&self.leaders, self.id, KILL_PATIENCE)?
-                } else {
-                    level == TreeKill::Subreaper
-                        && descendants::sweep(&self.leaders, self.id, KILL_PATIENCE)?
-                }
+                let is_due = was_stopped
+                    || level == TreeKill::Subreaper
+                        && descendants::may_be_left(&self.leaders, self.id)?;
+                is_due && self.hunt.kill(&self.leaders, self.id, KILL_PATIENCE)?
             }
         };
         descendants::reap_orphans()?;

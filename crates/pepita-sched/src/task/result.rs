@@ -201,11 +201,15 @@ pub struct FailedAttempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TreeKill {
-    /// `cgroup.kill`: every process of the task, whatever it did to get away.
+    /// `cgroup.kill`: every process of the task, unless one with the right to do so has moved itself
+    /// to another group.
     Cgroup,
-    /// A pid namespace: when its first process dies, the kernel kills the rest.
+    /// A pid namespace: when its first process dies, the kernel kills the rest. Inside, a process
+    /// sees its own numbers, from 2 on, while `/proc` still shows the host's: a program that looks
+    /// itself up in `/proc` by its number finds another process.
     PidNamespace,
-    /// As `ProcessGroup`, with the orphans, since this process is their subreaper.
+    /// As `ProcessGroup`, with the orphans, since this process is their subreaper; one that threw
+    /// away its environment too escapes.
     Subreaper,
     /// Session and process group, then every descendant that the process table shows; one that
     /// made a session of its own and was orphaned escapes.
