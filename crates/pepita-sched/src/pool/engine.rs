@@ -1,5 +1,7 @@
 //! [`Engine`]: lanes of executors, and the way of a task through them.
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,14 +50,15 @@ pub(super) struct Lane {
     executor: Arc<dyn Executor>,
     name: Arc<str>,
     workers: Arc<Workers>,
-    /// What each worker runs, so that an abort can cancel it.
-    running: Vec<Mutex<Option<Arc<TaskJob>>>>,
+    /// What each worker runs, so that an abort can cancel it: more than one if a task waits for
+    /// another, which then runs on top of it.
+    running: Vec<Mutex<Vec<Arc<TaskJob>>>>,
 }
 
 impl Lane {
     fn new(executor: Arc<dyn Executor>, workers: Arc<Workers>) -> Self {
         let name = Arc::from(executor.name());
-        let running = (0..workers.len()).map(|_| Mutex::new(None)).collect();
+        let running = (0..workers.len()).map(|_| Mutex::default()).collect();
         Self {
             executor,
             name,
@@ -64,7 +67,7 @@ impl Lane {
         }
     }
 
-    fn slot(&self, worker: usize) -> MutexGuard<'_, Option<Arc<TaskJob>>> {
+    fn slot(&self, worker: usize) -> MutexGuard<'_, Vec<Arc<TaskJob>>> {
         self.running[worker]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -199,7 +202,12 @@ impl Engine {
             return;
         }
         let mut idle = shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while shared.active.load(Ordering::SeqCst) > 0 {
+        // A task that has entered the gate counts, though it may not be active yet.
+        let is_idle = || {
+            let inside = shared.gate.as_ref().map_or(0, |gate| gate.inside());
+            shared.active.load(Ordering::SeqCst) == 0 && inside == 0
+        };
+        while !is_idle() {
             idle = shared
                 .became_idle
                 .wait(idle)
@@ -208,11 +216,14 @@ impl Engine {
     }
 
     /// Whether the calling code is a task of this engine, which must not wait for its own end.
-    fn is_own_worker(&self) -> bool {
-        self.shared
-            .lanes
-            .iter()
-            .any(|lane| lane.workers.is_current())
+    pub(super) fn is_own_worker(&self) -> bool {
+        let is_delivering = DELIVERING.get() == Arc::as_ptr(&self.shared).addr();
+        is_delivering
+            || self
+                .shared
+                .lanes
+                .iter()
+                .any(|lane| lane.workers.is_current())
     }
 }
 
@@ -230,7 +241,27 @@ impl Drop for Engine {
     }
 }
 
+thread_local! {
+    /// The address of the engine one of whose callbacks this thread runs; 0 for none.
+    static DELIVERING: Cell<usize> = const { Cell::new(0) };
+}
+
 impl Shared {
+    /// Runs the callback of a task; a panic in it is logged.
+    pub(super) fn deliver(self: &Arc<Self>, id: TaskId, callback: impl FnOnce()) {
+        let before = DELIVERING.replace(Arc::as_ptr(self).addr());
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(callback)) {
+            let message = crate::scheduler::panic_message(panic);
+            tracing::error!(task = %id, message, "the callback of a task panicked");
+        }
+        DELIVERING.set(before);
+    }
+
+    /// Whether the calling code runs on a worker of `lane`.
+    pub(super) fn is_current(&self, lane: usize) -> bool {
+        self.lanes[lane].workers.is_current()
+    }
+
     /// Whether a task that a worker takes now is to be refused.
     pub(super) fn is_aborting(&self) -> bool {
         self.aborting.load(Ordering::SeqCst)
@@ -253,9 +284,7 @@ impl Shared {
     ) -> Result<ExecutionResult, TaskError> {
         let lane = &self.lanes[lane];
         let task = job.task();
-        // A thread that waits for a task may run it itself, and may be no worker of this lane.
-        let worker = worker.min(lane.running.len() - 1);
-        *lane.slot(worker) = Some(job.clone());
+        lane.slot(worker).push(job.clone());
         if self.is_aborting() {
             job.cancel();
         }
@@ -270,7 +299,7 @@ impl Shared {
         let begin = Instant::now();
         let outcome = contained(task.id(), attempt, || lane.executor.execute(task, &context));
         self.counters.running.fetch_sub(1, Ordering::Relaxed);
-        *lane.slot(worker) = None;
+        lane.slot(worker).pop();
         outcome.map(|mut result| {
             if result.wall.is_zero() {
                 result.wall = begin.elapsed();
@@ -330,9 +359,14 @@ impl Shared {
     }
 
     /// Counts and tells the outcome of a task.
-    pub(super) fn finished(&self, id: TaskId, outcome: &Result<ExecutionResult, TaskError>) {
+    pub(super) fn finished(
+        &self,
+        id: TaskId,
+        attempts: u32,
+        outcome: &Result<ExecutionResult, TaskError>,
+    ) {
         let counters = &self.counters;
-        let (exit, stopped, attempts) = match outcome {
+        let (exit, stopped) = match outcome {
             Ok(result) => {
                 match result.stopped {
                     _ if result.is_success() => {
@@ -349,15 +383,15 @@ impl Shared {
                         }
                     }
                 }
-                (Some(result.exit), result.stopped, result.attempts)
+                (Some(result.exit), result.stopped)
             }
             Err(TaskError::Cancelled | TaskError::ShutDown) => {
                 Counters::add(&counters.cancelled);
-                (None, Some(Stop::Cancelled), 0)
+                (None, Some(Stop::Cancelled))
             }
             Err(_) => {
                 Counters::add(&counters.errors);
-                (None, None, 1)
+                (None, None)
             }
         };
         self.subscribers.tell(id, || PoolEventKind::Finished {
@@ -386,8 +420,8 @@ fn contained(
     let _entered = span.enter();
     // Executors guard their own state (locks recover, processes are ended on unwinding), and what
     // a task's function left half done is behind `Arc`s that only its own kind can see.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let message = crate::scheduler::panic_message(&*panic);
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let message = crate::scheduler::panic_message(panic);
         tracing::debug!(message, "the task panicked");
         Err(TaskError::Panicked { message })
     })

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::SubmitError;
 
@@ -17,6 +18,9 @@ pub(super) struct Gate {
     lock: Mutex<()>,
     changed: Condvar,
 }
+
+/// Submitters are woken by the batch; one that no batch comes for looks by itself after this time.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
@@ -71,10 +75,8 @@ impl Gate {
         let entered = loop {
             match self.try_enter() {
                 Ok(false) => {
-                    lock = self
-                        .changed
-                        .wait(lock)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    let waited = self.changed.wait_timeout(lock, LOOK_AGAIN);
+                    lock = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Ok(true) => break Ok(()),
                 Err(error) => break Err(error),

@@ -117,7 +117,9 @@ impl TaskJob {
         if self.claim(WAITING, QUEUED)
             && let Some((shared, lane)) = self.home()
         {
-            shared.queue_again(lane, self);
+            shared.queue_again(lane, self.clone());
+            // A worker that waits for this task runs it itself.
+            self.outcome.nudge();
         }
     }
 
@@ -140,9 +142,14 @@ impl TaskJob {
         let Some((shared, lane)) = self.home() else {
             return;
         };
-        if shared.is_aborting() {
+        let refusal = match (shared.is_aborting(), self.cancel.is_cancelled()) {
+            (true, _) => Some(TaskError::ShutDown),
+            (false, true) => Some(TaskError::Cancelled),
+            (false, false) => None,
+        };
+        if let Some(refusal) = refusal {
             self.state.store(DONE, Ordering::SeqCst);
-            return self.finish(Err(TaskError::ShutDown));
+            return self.finish(Err(refusal));
         }
         let attempt = {
             let mut progress = self.progress();
@@ -200,14 +207,15 @@ impl TaskJob {
     fn finish(&self, outcome: Outcome) {
         let Progress {
             home,
+            attempts,
             failed,
             last,
             done,
             ..
         } = std::mem::take(&mut *self.progress());
         let mut outcome = match (outcome, last) {
-            // Cancelled between two attempts: the last one's result says what came of it.
-            (Err(TaskError::Cancelled), Some(mut last)) => {
+            // Ended between two attempts: the last one's result says what came of it.
+            (Err(TaskError::Cancelled | TaskError::ShutDown), Some(mut last)) => {
                 last.stopped = Some(Stop::Cancelled);
                 Ok(*last)
             }
@@ -216,20 +224,43 @@ impl TaskJob {
         if let Ok(result) = &mut outcome {
             result.failed_attempts = failed;
         }
-        if let Some((shared, _)) = &home {
-            shared.finished(self.task.id(), &outcome);
+        let shared = home.map(|(shared, _)| shared);
+        // However the rest goes: the task counts as ended.
+        let _retire = Retire(shared.as_deref());
+        if let Some(shared) = &shared {
+            shared.finished(self.task.id(), attempts, &outcome);
         }
-        match done {
-            Some(done) => {
-                let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| done(outcome)));
-                if told.is_err() {
-                    tracing::error!(task = %self.task.id(), "the callback of a task panicked");
-                }
+        match (done, &shared) {
+            (Some(done), Some(shared)) => {
+                shared.deliver(self.task.id(), || done(outcome));
                 self.outcome.set(Err(TaskError::Delivered));
             }
-            None => self.outcome.set(outcome),
+            (_, _) => self.outcome.set(outcome),
         }
-        if let Some((shared, _)) = home {
+    }
+
+    /// Waits until it has its outcome. On a worker of its lane it is run here if nobody else does:
+    /// so waiting for it cannot bring the pool to a stand.
+    pub(super) fn wait(self: &Arc<Self>) {
+        let is_ours = |(shared, lane): (Arc<Shared>, usize)| shared.is_current(lane);
+        if let Some(worker) = current_worker()
+            && self.home().is_some_and(is_ours)
+        {
+            let is_queued = || self.state.load(Ordering::SeqCst) == QUEUED;
+            while !self.outcome.wait_or(None, is_queued) {
+                self.run_on(worker);
+            }
+        }
+        self.outcome.wait(None);
+    }
+}
+
+/// Counts a task as ended when it is dropped.
+struct Retire<'a>(Option<&'a Shared>);
+
+impl Drop for Retire<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
             shared.retire();
         }
     }
@@ -339,23 +370,23 @@ impl TaskHandle {
 
     /// Waits for the outcome.
     ///
-    /// On a worker thread, a task that no worker has begun is run here and now, so that waiting
-    /// for it cannot bring the pool to a stand.
+    /// On a worker of the executor that the task goes to, a task that nobody runs is run here, so
+    /// that waiting for it cannot bring the pool to a stand.
     ///
     /// # Errors
     /// [`TaskError`] says why the task did not run to an end.
     pub fn wait(self) -> Result<ExecutionResult, TaskError> {
-        if let Some(worker) = current_worker() {
-            self.job.run_on(worker);
-        }
-        self.job.outcome.wait(None);
-        self.job
-            .outcome
-            .take()
-            .unwrap_or_else(|| unreachable!("only this handle takes the outcome"))
+        self.job.wait();
+        self.job.outcome.wait_take()
     }
 
-    /// Waits for the outcome for `timeout` at the most; gives the handle back if there is none.
+    /// Waits until the outcome is there, without taking it.
+    pub(super) fn wait_done(&self) {
+        self.job.wait();
+    }
+
+    /// Waits for the outcome for `timeout` at the most; gives the handle back if there is none. It
+    /// never runs the task itself.
     ///
     /// # Errors
     /// The handle itself, when the time is over.

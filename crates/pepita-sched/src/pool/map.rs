@@ -1,10 +1,10 @@
 //! Many tasks at once: [`Map`] and [`AsCompleted`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Pool, SubmitError, TrySubmitError};
+use super::{Pool, SubmitError, TaskHandle, TrySubmitError};
 use crate::task::{ExecutionResult, Task, TaskError, TaskId};
 
 type Outcome = Result<ExecutionResult, TaskError>;
@@ -87,6 +87,9 @@ struct Submitting<'a, I> {
     submitted: u64,
     /// Submitted and not given out.
     open: usize,
+    /// What a worker of this pool has submitted: it runs what nobody else does, as
+    /// [`TaskHandle::wait`] would.
+    own: VecDeque<TaskHandle>,
     sender: Sender<Completed>,
     receiver: Receiver<Completed>,
 }
@@ -107,6 +110,7 @@ impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
             held: None,
             submitted: 0,
             open: 0,
+            own: VecDeque::new(),
             sender,
             receiver,
         }
@@ -115,12 +119,18 @@ impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
     /// The next outcome that comes; the caller still holds back `kept` others.
     fn next(&mut self, kept: usize) -> Option<Completed> {
         // Outcomes that nobody takes are bounded, as what waits is.
-        let window = 2 * self.pool.gate.capacity() + self.pool.num_workers();
+        let waiting = self.pool.gate.capacity().saturating_mul(2);
+        let window = waiting.saturating_add(self.pool.num_workers());
         while self.open + kept < window && self.submit_one() {}
         if self.open == 0 {
             return None;
         }
         self.open -= 1;
+        while self.receiver.is_empty()
+            && let Some(handle) = self.own.pop_front()
+        {
+            handle.wait_done();
+        }
         // This value holds a sender, so the channel cannot be closed.
         self.receiver.recv().ok()
     }
@@ -143,7 +153,12 @@ impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
             self.pool.try_submit_then(task, done)
         };
         let refusal = match submitted {
-            Ok(_) => None,
+            Ok(handle) => {
+                if self.pool.engine.is_own_worker() {
+                    self.own.push_back(handle);
+                }
+                None
+            }
             Err(TrySubmitError::Full { task, .. }) => {
                 self.held = Some(*task);
                 return false;

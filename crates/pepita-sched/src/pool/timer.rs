@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -117,7 +118,11 @@ impl<T: Send + 'static> Timer<T> {
             let shared = self.shared.clone();
             let body = move || {
                 while let Some(value) = shared.next() {
-                    fire(value);
+                    // What `fire` drops may be a user's.
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| fire(value))) {
+                        let message = crate::scheduler::panic_message(panic);
+                        tracing::error!(message, "a task panicked as it was dropped");
+                    }
                 }
             };
             *thread = Some(

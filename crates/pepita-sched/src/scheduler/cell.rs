@@ -63,8 +63,14 @@ impl<T> OneShot<T> {
 
     /// Waits until the value is set, or until `deadline`; says whether it is.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        self.wait_or(deadline, || false)
+    }
+
+    /// As [`wait`](Self::wait), and also ends when `enough` says so, which is asked again after
+    /// each [`nudge`](Self::nudge).
+    pub(crate) fn wait_or(&self, deadline: Option<Instant>, enough: impl Fn() -> bool) -> bool {
         let mut state = self.lock();
-        while !state.is_set {
+        while !state.is_set && !enough() {
             state.waiting += 1;
             state = match deadline {
                 None => self
@@ -83,7 +89,24 @@ impl<T> OneShot<T> {
             };
             state.waiting -= 1;
         }
-        true
+        state.is_set
+    }
+
+    /// Has those who wait ask again whether it is enough.
+    pub(crate) fn nudge(&self) {
+        if self.lock().waiting > 0 {
+            self.arrived.notify_all();
+        }
+    }
+
+    /// Waits for the value and takes it.
+    ///
+    /// # Panics
+    /// When the value was taken already, by a future that was polled until it was ready.
+    pub(crate) fn wait_take(&self) -> T {
+        self.wait(None);
+        self.take()
+            .expect("waited for a result that a poll has taken already")
     }
 
     /// Takes the value, if it is set and nobody took it.

@@ -43,10 +43,7 @@ impl<T> JoinHandle<T> {
         if current_worker().is_some() {
             self.job.run_here();
         }
-        let cell = self.job.cell();
-        cell.wait(None);
-        cell.take()
-            .unwrap_or_else(|| unreachable!("only this handle takes the result"))
+        self.job.cell().wait_take()
     }
 
     /// Whether the result is there.
@@ -113,7 +110,7 @@ where
             // The closure is gone after a panic, so nobody sees what it left half done here.
             let result = catch_unwind(AssertUnwindSafe(closure));
             self.result.set(result.map_err(|panic| JoinError {
-                message: panic_message(&*panic),
+                message: panic_message(panic),
             }));
         }
     }
@@ -130,8 +127,13 @@ where
 }
 
 /// What a panic said, if it said it in words.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("(without words)").to_owned()
+    let text = text.unwrap_or("(without words)").to_owned();
+    // What was thrown may panic once more when it is dropped.
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+    text
 }

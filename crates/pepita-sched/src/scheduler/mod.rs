@@ -146,7 +146,10 @@ impl Drop for Scheduler {
     fn drop(&mut self) {
         // Tasks that wait for their next attempt are in no queue: the engine waits for them.
         drop(self.engine.take());
-        self.workers.stop();
+        // On one of its own workers the last job that holds the workers ends them.
+        if !self.workers.is_current() {
+            self.workers.stop();
+        }
     }
 }
 

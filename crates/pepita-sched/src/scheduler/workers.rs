@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -169,7 +170,13 @@ fn work(local: Local) {
     let mut picks = 0_u32;
     while let Some(job) = next_job(&shared, index, &mut picks) {
         shared.busy[index].store(true, Ordering::Relaxed);
-        job.run(index);
+        // Jobs contain what they run; this is for what they drop.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.run(index))) {
+            tracing::error!(
+                message = super::panic_message(panic),
+                "a job panicked at its end"
+            );
+        }
         shared.busy[index].store(false, Ordering::Relaxed);
     }
 }
@@ -198,15 +205,24 @@ fn next_job(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
     }
 }
 
-/// Takes a job: by priority, except that 2 picks of 16 begin lower, so that nothing starves.
+/// Takes a job: by priority, except that 2 picks of 16 begin lower, and those look at the shared
+/// queue before the worker's own, so that nothing starves.
 fn take(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
-    let order = match *picks % 16 {
-        15 => [Priority::Low, Priority::High, Priority::Normal],
-        7 => [Priority::Normal, Priority::High, Priority::Low],
-        _ => [Priority::High, Priority::Normal, Priority::Low],
+    let (order, shared_first) = match *picks % 16 {
+        15 => ([Priority::Low, Priority::Normal, Priority::High], true),
+        7 => ([Priority::Normal, Priority::High, Priority::Low], true),
+        _ => ([Priority::High, Priority::Normal, Priority::Low], false),
+    };
+    let normal = || {
+        let job = if shared_first {
+            queued(shared, Priority::Normal).or_else(own)
+        } else {
+            own().or_else(|| queued(shared, Priority::Normal))
+        };
+        job.or_else(|| steal(shared, index))
     };
     let job = order.into_iter().find_map(|priority| match priority {
-        Priority::Normal => own(shared).or_else(|| steal(shared, index)),
+        Priority::Normal => normal(),
         _ => queued(shared, priority),
     });
     *picks = picks.wrapping_add(u32::from(job.is_some()));
@@ -222,10 +238,9 @@ fn queued(shared: &Shared, priority: Priority) -> Option<Job> {
     }
 }
 
-/// From the worker's own queue, then from the shared one.
-fn own(shared: &Shared) -> Option<Job> {
-    let own = CURRENT.with_borrow(|local| local.as_ref().and_then(|local| local.deque.pop()));
-    own.or_else(|| queued(shared, Priority::Normal))
+/// From the worker's own queue.
+fn own() -> Option<Job> {
+    CURRENT.with_borrow(|local| local.as_ref().and_then(|local| local.deque.pop()))
 }
 
 fn steal(shared: &Shared, index: usize) -> Option<Job> {
