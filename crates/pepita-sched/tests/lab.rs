@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use pepita_sched::executor::CpuExecutor;
 use pepita_sched::pool::Pool;
-use pepita_sched::task::{ExecutionResult, Exit, Limits, Stop, Task, TaskBuilder, TreeKill};
+use pepita_sched::task::{
+    ExecutionResult, Exit, Limits, Program, Stop, Task, TaskBuilder, TreeKill,
+};
 
 /// Whether the test runs; says why not.
 fn in_lab(test: &str) -> bool {
@@ -69,6 +71,25 @@ fn a_task_beyond_its_memory_limit_is_killed_whole_and_says_so() {
         result.usage.peak_memory_bytes.unwrap() > 100 << 20,
         "{result:?}"
     );
+}
+
+/// The kernel ends whoever shares the memory of what dies with a group, and a child that is on its
+/// way to its program shares ours.
+#[test]
+fn a_pipeline_over_its_memory_limit_does_not_take_this_process_along() {
+    if !in_lab("a_pipeline_over_its_memory_limit_does_not_take_this_process_along") {
+        return;
+    }
+    for _ in 0..5 {
+        let mut stages = vec![Program::new("tail").arg("/dev/zero")];
+        stages.extend((0..30).map(|_| Program::new("cat")));
+        let limits = Limits {
+            memory_bytes: Some(16 << 20),
+            ..Limits::default()
+        };
+        let result = run(Task::pipeline(stages).limits(limits));
+        assert_eq!(result.stopped, Some(Stop::MemoryLimit), "{result:?}");
+    }
 }
 
 #[test]

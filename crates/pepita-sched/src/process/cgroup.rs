@@ -353,4 +353,24 @@ mod tests {
             None
         );
     }
+
+    #[test]
+    fn groups_in_use_stay_and_those_that_nobody_holds_go() {
+        let Ok(groups) = Cgroups::new() else {
+            println!(
+                "SKIPPED: groups_in_use_stay_and_those_that_nobody_holds_go: no writable cgroup v2"
+            );
+            return;
+        };
+        let group = groups.group().unwrap();
+        let own = groups.base.parent().unwrap();
+        let stale = own.join(format!("{PREFIX}1-0"));
+        fs::create_dir_all(stale.join("a/b")).unwrap();
+        let others = Cgroups::new().unwrap();
+        assert!(group.path.exists() && others.base.exists());
+        assert!(!stale.exists());
+        let base = groups.base.clone();
+        drop((group, groups));
+        assert!(!base.exists());
+    }
 }

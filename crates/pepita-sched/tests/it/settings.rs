@@ -300,3 +300,20 @@ fn settings_of_a_stage_reach_that_stage_alone() {
         "first /usr\nnobody /etc\n"
     );
 }
+
+#[test]
+fn a_named_pipe_without_another_end_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    assert!(run(Task::binary("mkfifo").arg(&pipe)).is_success());
+    assert_eq!(
+        stdout(Task::binary("cat").stdin(Stdin::File(pipe.clone()))),
+        ""
+    );
+    let task = Task::binary("true")
+        .stdout(Output::File(pipe))
+        .build()
+        .unwrap();
+    let error = crate::support::run_by(None, &task).unwrap_err();
+    assert!(error.to_string().contains("cannot be opened"), "{error}");
+}

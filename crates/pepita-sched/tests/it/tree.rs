@@ -54,7 +54,7 @@ fn a_cancelled_tree_is_gone_when_the_outcome_is_there() {
         assert_eq!(result.stopped, Some(Stop::Cancelled));
         assert_eq!(result.tree_kill, Some(level));
         if level == TreeKill::ProcessGroup {
-            // It cannot reach what made a session of its own; the test can.
+            // It cannot reach what made a session of its own and was orphaned; the test can.
             for pid in left {
                 let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -158,4 +158,32 @@ fn no_zombie_is_left() {
             );
         }
     }
+}
+
+#[test]
+fn a_child_in_a_session_of_its_own_is_reached_as_long_as_its_parent_lives() {
+    for level in levels() {
+        let script = "setsid sleep 1000 & echo ready; wait";
+        let (task, _, _) = cancel_when_ready(level, script, Duration::ZERO);
+        assert_eq!(marked(&task), [0_u32; 0], "{level}");
+        let (task, _, _) = cancel_when_ready(level, script, Duration::from_secs(1000));
+        assert_eq!(marked(&task), [0_u32; 0], "{level}, after its grace");
+    }
+}
+
+#[test]
+fn a_program_that_left_its_cgroup_is_ended_all_the_same() {
+    if !levels().contains(&TreeKill::Cgroup) {
+        return;
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mount = mounts
+        .lines()
+        .find(|line| line.contains(" - cgroup2 "))
+        .unwrap();
+    let root = mount.split(' ').nth(4).unwrap();
+    let script = format!("echo $$ > {root}/cgroup.procs; echo ready; exec sleep 1000");
+    let (task, result, _) = cancel_when_ready(TreeKill::Cgroup, &script, Duration::ZERO);
+    assert_eq!(result.exit, Exit::Signal(9));
+    assert_eq!(marked(&task), [0_u32; 0]);
 }
