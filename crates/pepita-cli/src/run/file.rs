@@ -158,7 +158,7 @@ impl FileRun {
                         let (request, count) =
                             self.stop.map_or((request, 1), |(first, count)| (first, count + 1));
                         self.stop = Some((request, count));
-                        signals::obey(request, count, &self.engine, &self.console);
+                        signals::obey(count, &self.engine, &self.console);
                     }
                 }
                 recv(self.events) -> event => {

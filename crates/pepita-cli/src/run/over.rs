@@ -488,7 +488,7 @@ impl Over {
             _ => (request, 1),
         };
         self.stop = Some(Stopping::Signal { request, count });
-        signals::obey(request, count, &self.engine, &self.console);
+        signals::obey(count, &self.engine, &self.console);
     }
 
     fn close(mut self) -> Result<u8, RunError> {
