@@ -26,9 +26,13 @@ const TAIL_LINES: usize = 10;
 
 /// Runs the plan in the file at `path`.
 pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, RunError> {
-    if let Some(option) = args.over.first_set() {
+    if let Some((option, key)) = args.over.first_set() {
+        let instead = match key {
+            Some(key) => format!("in a file each task says it for itself, by its key `{key}`"),
+            None => "a file of tasks has nothing like it".to_owned(),
+        };
         return Err(RunError::Usage(format!(
-            "`{option}` is for a command over arguments; in a file each task says it for itself \
+            "`{option}` is for a command over arguments; {instead} \
              (to run a command, put `--` before it)"
         )));
     }

@@ -165,6 +165,30 @@ fn bad_usage_has_exit_code_2_and_says_what_is_expected() {
             "expected one of them",
         ),
         (&["rum"], "run"),
+        (
+            &["run", "--halt", "soon,fail=1", "x.toml"],
+            "a file of tasks has nothing like it",
+        ),
+        (
+            &["run", "echo", "{}", ":::", "a", "b"],
+            "put `--` before the command: pepita run -- echo {} ::: a b",
+        ),
+        (
+            &["run", "-P4", "gzip", "-9"],
+            "put `--` before the command: pepita run -P4 -- gzip -9",
+        ),
+        (
+            &["run", "echo"],
+            "put `--` before the command: pepita run -- echo",
+        ),
+        (
+            &["run", "--shell", ":::", "echo hi"],
+            "put `--` before the command: pepita run --shell -- ::: 'echo hi'",
+        ),
+        (
+            &["run", "f.toml", ":::", "a"],
+            "put `--` before the command: pepita run -- f.toml ::: a",
+        ),
     ] {
         let ran = run(args).expect(2, "");
         assert!(ran.stderr.contains(want), "{args:?}: {}", ran.stderr);

@@ -130,3 +130,18 @@ fn the_log_goes_to_standard_error_at_the_level_that_was_asked_for() {
     }
     assert!(!ran.stderr.is_empty());
 }
+
+#[test]
+fn with_json_an_error_is_one_object_on_standard_error() {
+    for args in [
+        &["run", "--json"][..],
+        &["run", "--json", "no-such.toml"],
+        &["run", "--json", "echo", ":::", "a"],
+        &["run", "--json", "--timeout", "5", "--", "x"],
+        &["--json", "rum"],
+    ] {
+        let ran = run(args).expect(2, "");
+        let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+        assert!(error["error"].is_string(), "{args:?}: {error}");
+    }
+}
