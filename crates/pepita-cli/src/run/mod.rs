@@ -1,5 +1,6 @@
 //! `pepita run`: the tasks of a file ([`file`]), or one command over arguments ([`over`]).
 
+mod bar;
 mod brake;
 mod console;
 mod engine;

@@ -65,7 +65,7 @@ fn ignored_signals(status: &str) -> u64 {
 }
 
 /// Does what the `count`th request to stop asks for.
-pub(crate) fn obey(count: u32, engine: &Engine, console: &Console) {
+pub(crate) fn obey(count: u32, engine: &Engine, console: &mut Console) {
     match count {
         1 => {
             engine.brake();
