@@ -160,9 +160,13 @@ pub(super) fn rate(done: u64, elapsed: Duration) -> Option<f64> {
     (done > 0).then_some(rate)
 }
 
-/// How long the rest takes at the rate so far; unknown before the first job is done.
+/// How long the rest takes at the rate so far: unknown before the first job is done, and nothing
+/// to speak of after the last.
 pub(super) fn time_left(count: Count, elapsed: Duration) -> Option<Duration> {
-    let rest = count.total?.saturating_sub(count.done);
+    let rest = count
+        .total?
+        .checked_sub(count.done)
+        .filter(|rest| *rest > 0)?;
     #[expect(clippy::cast_precision_loss, reason = "a time for people")]
     let left = rest as f64 / rate(count.done, elapsed)?;
     // A time beyond what a duration can hold is not shown.

@@ -50,7 +50,8 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
     let engine = Engine::new(workers, brake, Notice::Each).map_err(RunError::usage)?;
     for task in &plan.tasks {
         engine.check(&task.task).map_err(|error| {
-            RunError::Usage(format!("{}: task `{}`: {error}", path.display(), task.name))
+            let (path, line, name) = (path.display(), task.line, &task.name);
+            RunError::Usage(format!("{path}:{line}: task `{name}`: {error}"))
         })?;
     }
     let joblog = args
@@ -288,7 +289,12 @@ impl FileRun {
             true => &*result.stderr.bytes,
             false => &[],
         };
-        self.console.bytes(&result.stdout.bytes, stderr)?;
+        let stdout = &*result.stdout.bytes;
+        // On standard error, for standard output is what the tasks printed and no more.
+        if self.plan.tasks.len() > 1 && !(stdout.is_empty() && stderr.is_empty()) {
+            self.console.note(&format!("== {} ==", task.name));
+        }
+        self.console.bytes(stdout, stderr)?;
         for (stream, captured) in [("output", &result.stdout), ("error", &result.stderr)] {
             if captured.is_truncated() {
                 let (kept, all) = (captured.bytes.len(), captured.total_bytes);

@@ -42,37 +42,13 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
     if args.dry_run {
         return dry_run(&recipe, &input, &finished, format);
     }
-    // A log is to be whole at any time, events are to be told as they come, and a halt is to be
-    // heard at once.
-    let hears_each =
-        args.joblog.is_some() || format == Format::Json || args.over.halt != Halt::Never;
-    let notice = if hears_each {
-        Notice::Each
-    } else {
-        Notice::Batched
-    };
-    let jobs = args.jobs.unwrap_or_else(default_jobs);
     // Where every job is the same program, one that cannot be started is no matter of one job.
     let unstartable = match recipe.template.has_fixed_program() {
         true => Unstartable::EndsRun,
         false => Unstartable::Fails,
     };
-    let brake = Brake::new(args.over.halt, unstartable);
-    let engine = Engine::new(jobs, brake, notice).map_err(RunError::usage)?;
-    if let Ok(task) = recipe.task(&["true".into()]) {
-        engine.check(&task).map_err(RunError::usage)?;
-    }
-    let mode = if args.over.resume || args.over.resume_failed {
-        Mode::Continued
-    } else {
-        Mode::Fresh
-    };
-    let joblog = args
-        .joblog
-        .as_deref()
-        .map(|path| JobLog::open(path, mode))
-        .transpose();
-    let joblog = joblog.map_err(RunError::usage)?;
+    let engine = start_engine(args, format, &recipe, unstartable)?;
+    let joblog = open_joblog(args)?;
     let is_json = format == Format::Json;
     let show_progress = !args.no_progress && !is_json && !args.over.ungroup;
     let run = Over {
@@ -98,6 +74,41 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
         finished,
     };
     run.finish(&input)
+}
+
+fn start_engine(
+    args: &RunArgs,
+    format: Format,
+    recipe: &Recipe,
+    unstartable: Unstartable,
+) -> Result<Engine, RunError> {
+    // A log is to be whole at any time, events are to be told as they come, and a halt is to be
+    // heard at once.
+    let hears_each =
+        args.joblog.is_some() || format == Format::Json || args.over.halt != Halt::Never;
+    let notice = if hears_each {
+        Notice::Each
+    } else {
+        Notice::Batched
+    };
+    let jobs = args.jobs.unwrap_or_else(default_jobs);
+    let brake = Brake::new(args.over.halt, unstartable);
+    let engine = Engine::new(jobs, brake, notice).map_err(RunError::usage)?;
+    if let Ok(task) = recipe.task(&["true".into()]) {
+        engine.check(&task).map_err(RunError::usage)?;
+    }
+    Ok(engine)
+}
+
+fn open_joblog(args: &RunArgs) -> Result<Option<JobLog>, RunError> {
+    let mode = if args.over.resume || args.over.resume_failed {
+        Mode::Continued
+    } else {
+        Mode::Fresh
+    };
+    let path = args.joblog.as_deref();
+    let opened = path.map(|path| JobLog::open(path, mode)).transpose();
+    opened.map_err(RunError::usage)
 }
 
 /// A run in progress.
