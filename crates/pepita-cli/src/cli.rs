@@ -113,7 +113,7 @@ with the arguments quoted. Jobs read no standard input.
 The output of a job is shown whole when the job ends, so that outputs never mix.
 ^C once: no new job starts, those that run are waited for. ^C twice: they are killed.
 Exit codes: 0 every job succeeded, 1 some failed or were left out, 2 bad usage or input (nothing
-has run), 130 after ^C (143 after SIGTERM), 141 when standard output was closed.";
+has run), 130 after ^C (143 after SIGTERM, 129 after SIGHUP), 141 when standard output was closed.";
 
 /// `pepita run`.
 #[derive(Debug, Args)]
@@ -127,7 +127,7 @@ pub(crate) struct RunArgs {
     /// Run so many jobs at the same time; as many as there are CPUs when left out
     #[arg(short, long, visible_short_alias = 'P', value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,
-    /// Print the commands instead of running them
+    /// Print the commands instead of running them; with --json, an object for each
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Show no progress, even on a terminal
@@ -148,7 +148,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "For a command over arguments")]
 pub(crate) struct OverArgs {
-    /// Read the arguments from this file, one a line
+    /// Read the arguments from this file, one a line; `-` is standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) arg_file: Option<PathBuf>,
     /// Arguments that are read end in a NUL byte, not a newline

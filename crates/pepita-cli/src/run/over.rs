@@ -95,7 +95,8 @@ fn start_engine(
     let brake = Brake::new(args.over.halt, unstartable);
     let engine = Engine::new(jobs, brake, notice).map_err(RunError::usage)?;
     if let Ok(task) = recipe.task(&["true".into()]) {
-        engine.check(&task).map_err(RunError::usage)?;
+        let checked = engine.check(&task);
+        checked.map_err(|error| RunError::Usage(format!("`--memory`: {error}")))?;
     }
     Ok(engine)
 }

@@ -42,10 +42,8 @@ pub(crate) fn listen() -> io::Result<Receiver<StopRequest>> {
             for (index, signal) in signals.forever().enumerate() {
                 let request = StopRequest { signal };
                 let first = *first.get_or_insert(request);
-                // The run is still to kill its jobs, so that nothing outlives it.
-                if sender.send(request).is_err() {
-                    return;
-                }
+                // A run that is at its end hears no more, and may hang there.
+                let _ = sender.send(request);
                 if index >= 2 {
                     thread::sleep(PATIENCE);
                     std::process::exit(first.exit_code().into());

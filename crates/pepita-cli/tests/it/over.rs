@@ -25,7 +25,13 @@ fn arguments_come_from_the_command_line_a_file_or_standard_input() {
         run(["run", "-a", list.to_str().unwrap(), "--", "echo", "n"]).sorted(),
         ["n 1", "n 2"]
     );
+    run_with_input(["run", "-a", "-", "--", "echo"], b"x\n").expect(0, "x\n");
     run(["run", "--", "echo", ":::"]).expect(0, "");
+}
+
+#[test]
+fn a_carriage_return_is_part_of_its_argument() {
+    run_with_input(["run", "--", "echo", "{}."], b"x\r\n").expect(0, "x\r.\n");
 }
 
 #[test]

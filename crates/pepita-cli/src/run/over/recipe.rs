@@ -60,6 +60,7 @@ pub(super) fn read_command(args: &RunArgs) -> Result<(Template, Input), RunError
     let shell = if over.shell { Shell::Sh } else { Shell::No };
     let input = match (list, &over.arg_file) {
         (Some(list), _) => Input::from_list(list.to_vec()),
+        (None, Some(path)) if path.as_os_str() == "-" => Input::from_stdin(delimiter),
         (None, Some(path)) => Input::from_file(path, delimiter)
             .map_err(|(path, error)| RunError::Usage(format!("{}: {error}", path.display())))?,
         (None, None) => {
