@@ -113,7 +113,7 @@ with the arguments quoted. Jobs read no standard input.
 The output of a job is shown whole when the job ends, so that outputs never mix.
 ^C once: no new job starts, those that run are waited for. ^C twice: they are killed.
 Exit codes: 0 every job succeeded, 1 some failed or were left out, 2 bad usage or input (nothing
-has run), 130 after ^C (143 after SIGTERM), 141 when standard output was closed.";
+has run), 130 after ^C (143 after SIGTERM, 129 after SIGHUP), 141 when standard output was closed.";
 
 /// `pepita run`.
 #[derive(Debug, Args)]
@@ -125,15 +125,16 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "FILE.toml")]
     pub(crate) file: Option<PathBuf>,
     /// Run so many jobs at the same time; as many as there are CPUs when left out
-    #[arg(short, long, value_name = "N", value_parser = parse_jobs)]
+    #[arg(short, long, visible_short_alias = 'P', value_name = "N", value_parser = parse_jobs)]
     pub(crate) jobs: Option<usize>,
-    /// Print the commands instead of running them
+    /// Print the commands instead of running them; with --json, an object for each
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Show no progress, even on a terminal
     #[arg(long)]
     pub(crate) no_progress: bool,
-    /// Append a line to this file as each job ends, in the format of GNU parallel
+    /// Write a line to this file as each job ends, in the format of GNU parallel; an older log is
+    /// replaced unless --resume
     #[arg(long, value_name = "FILE")]
     pub(crate) joblog: Option<PathBuf>,
     /// The command, and after `:::` its arguments
@@ -143,11 +144,11 @@ pub(crate) struct RunArgs {
     pub(crate) over: OverArgs,
 }
 
-/// What only a command over arguments takes; in a file, each task says it for itself.
+/// What only a command over arguments takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "For a command over arguments")]
 pub(crate) struct OverArgs {
-    /// Read the arguments from this file, one a line
+    /// Read the arguments from this file, one a line; `-` is standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) arg_file: Option<PathBuf>,
     /// Arguments that are read end in a NUL byte, not a newline
@@ -188,24 +189,25 @@ pub(crate) struct OverArgs {
 }
 
 impl OverArgs {
-    /// An option that was set though it means nothing for a file of tasks.
-    pub(crate) fn first_set(&self) -> Option<&'static str> {
+    /// An option that was set though it means nothing for a file of tasks, and the key of a task
+    /// that does the same, if there is one.
+    pub(crate) fn first_set(&self) -> Option<(&'static str, Option<&'static str>)> {
         [
-            ("--arg-file", self.arg_file.is_some()),
-            ("--null", self.null),
-            ("--shell", self.shell),
-            ("--retries", self.retries > 0),
-            ("--retry-delay", self.retry_delay.is_some()),
-            ("--timeout", self.timeout.is_some()),
-            ("--memory", self.memory.is_some()),
-            ("--keep-order", self.keep_order),
-            ("--ungroup", self.ungroup),
-            ("--resume", self.resume),
-            ("--resume-failed", self.resume_failed),
-            ("--halt", self.halt != Halt::default()),
+            ("--arg-file", None, self.arg_file.is_some()),
+            ("--null", None, self.null),
+            ("--shell", Some("shell"), self.shell),
+            ("--retries", Some("retries"), self.retries > 0),
+            ("--retry-delay", Some("retry"), self.retry_delay.is_some()),
+            ("--timeout", Some("timeout"), self.timeout.is_some()),
+            ("--memory", Some("limits"), self.memory.is_some()),
+            ("--keep-order", None, self.keep_order),
+            ("--ungroup", Some("stdout"), self.ungroup),
+            ("--resume", None, self.resume),
+            ("--resume-failed", None, self.resume_failed),
+            ("--halt", None, self.halt != Halt::default()),
         ]
         .into_iter()
-        .find_map(|(name, is_set)| is_set.then_some(name))
+        .find_map(|(name, key, is_set)| is_set.then_some((name, key)))
     }
 }
 

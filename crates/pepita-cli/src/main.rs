@@ -5,15 +5,18 @@
 
 mod cli;
 mod doctor;
+mod hint;
 mod plan;
 mod quote;
 mod run;
 mod selftest;
 mod units;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -21,7 +24,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use cli::{Cli, Command, Global};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, &args),
+    };
     install_subscriber(&cli.global);
     let is_json = cli.global.json;
     match cli.command {
@@ -37,6 +44,35 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Says what is wrong with the command line, or shows the help that it asks for.
+fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
+    let is_usage_error = error.use_stderr();
+    let hint = match error.kind() {
+        ErrorKind::UnknownArgument => hint::missing_dashes(args),
+        _ => None,
+    };
+    let is_json = args
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word == "--json");
+    match hint {
+        _ if is_usage_error && is_json => {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let first = text.lines().next().unwrap_or_default().to_owned();
+            run::complain(&hint.unwrap_or(first), is_json);
+        }
+        Some(hint) => run::complain(&format!("pepita: {hint}"), is_json),
+        // Where it cannot be printed there is nobody to tell.
+        None => drop(error.print()),
+    }
+    ExitCode::from(if is_usage_error {
+        run::USAGE
+    } else {
+        run::SUCCESS
+    })
 }
 
 /// Sends what the libraries log to standard error.

@@ -33,7 +33,7 @@ pub(super) fn link(decoder: &mut Decoder<'_>, tasks: &[RawTask]) -> Vec<Vec<usiz
         }
         links.push(after);
     }
-    if let Some(cycle) = find_cycle(&links) {
+    for cycle in find_cycles(&links) {
         let names: Vec<_> = cycle
             .iter()
             .map(|&index| format!("`{}`", tasks[index].name))
@@ -50,8 +50,13 @@ pub(super) fn link(decoder: &mut Decoder<'_>, tasks: &[RawTask]) -> Vec<Vec<usiz
     links
 }
 
-/// A walk along the links that ends where it began, from its task of the lowest index.
-fn find_cycle(links: &[Vec<usize>]) -> Option<Vec<usize>> {
+/// More cycles than anybody reads about at once.
+const CYCLES_MAX: usize = 100;
+
+/// Walks along the links that end where they began, each from its task of the lowest index. There
+/// may be others, but each of these has a link that is in none of the others: without those links
+/// there is no cycle.
+fn find_cycles(links: &[Vec<usize>]) -> Vec<Vec<usize>> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
         No,
@@ -59,6 +64,7 @@ fn find_cycle(links: &[Vec<usize>]) -> Option<Vec<usize>> {
         Done,
     }
     let mut seen = vec![Seen::No; links.len()];
+    let mut cycles = Vec::new();
     for start in 0..links.len() {
         // Each entry is a task on the path and how many of its links were followed.
         let mut path: Vec<(usize, usize)> = Vec::new();
@@ -75,6 +81,7 @@ fn find_cycle(links: &[Vec<usize>]) -> Option<Vec<usize>> {
             *followed += 1;
             match seen[next] {
                 Seen::Done => {}
+                Seen::OnPath if cycles.len() == CYCLES_MAX => return cycles,
                 Seen::No => {
                     seen[next] = Seen::OnPath;
                     path.push((next, 0));
@@ -85,12 +92,12 @@ fn find_cycle(links: &[Vec<usize>]) -> Option<Vec<usize>> {
                     let lowest = (0..cycle.len()).min_by_key(|&i| cycle[i]).unwrap_or(0);
                     cycle.rotate_left(lowest);
                     cycle.push(cycle[0]);
-                    return Some(cycle);
+                    cycles.push(cycle);
                 }
             }
         }
     }
-    None
+    cycles
 }
 
 #[cfg(test)]
@@ -98,18 +105,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cycle_is_found_wherever_it_is_and_only_if_it_is() {
+    fn every_cycle_is_found_wherever_it_is_and_only_if_it_is() {
         for (links, want) in [
-            (vec![], None),
-            (vec![vec![], vec![0], vec![0, 1]], None),
-            (vec![vec![0]], Some(vec![0, 0])),
+            (vec![], vec![]),
+            (vec![vec![], vec![0], vec![0, 1]], vec![]),
+            (vec![vec![0]], vec![vec![0, 0]]),
             (
                 vec![vec![], vec![3], vec![1], vec![2, 0]],
-                Some(vec![1, 3, 2, 1]),
+                vec![vec![1, 3, 2, 1]],
             ),
-            (vec![vec![1], vec![2], vec![1]], Some(vec![1, 2, 1])),
+            (vec![vec![1], vec![2], vec![1]], vec![vec![1, 2, 1]]),
+            (
+                vec![vec![1], vec![0], vec![3], vec![2]],
+                vec![vec![0, 1, 0], vec![2, 3, 2]],
+            ),
+            (
+                vec![vec![1, 2], vec![0], vec![0]],
+                vec![vec![0, 1, 0], vec![0, 2, 0]],
+            ),
         ] {
-            assert_eq!(find_cycle(&links), want, "{links:?}");
+            assert_eq!(find_cycles(&links), want, "{links:?}");
         }
     }
 
@@ -118,6 +133,6 @@ mod tests {
         let links: Vec<_> = (0..100_000)
             .map(|i| if i < 99_999 { vec![i + 1] } else { vec![] })
             .collect();
-        assert_eq!(find_cycle(&links), None);
+        assert!(find_cycles(&links).is_empty());
     }
 }

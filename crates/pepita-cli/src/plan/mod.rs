@@ -33,6 +33,8 @@ pub(crate) struct Plan {
 pub(crate) struct PlannedTask {
     /// Its name, unique in the plan.
     pub(crate) name: String,
+    /// The line of the file where its name stands, from 1.
+    pub(crate) line: usize,
     /// What a pool is given.
     pub(crate) task: Task,
     /// The command as a shell would have to be given it.
@@ -89,6 +91,7 @@ impl Plan {
         decoder.finish(path)?;
         let tasks = tasks.into_iter().zip(links).filter_map(|(task, after)| {
             Some(PlannedTask {
+                line: line_of(text, task.name_span.start),
                 name: task.name,
                 // Present, for otherwise `finish` had a problem to report.
                 task: task.task?,
@@ -102,6 +105,12 @@ impl Plan {
             jobs,
         })
     }
+}
+
+/// The line of a byte offset, from 1.
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    before.iter().filter(|&&byte| byte == b'\n').count() + 1
 }
 
 #[cfg(test)]

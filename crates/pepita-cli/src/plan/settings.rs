@@ -313,8 +313,27 @@ fn read_cpus(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<Vec<u32>> {
             value.span(),
             format!("`cpus` is empty; expected {expected}"),
         );
+    } else if let Some(online) = online_cpus()
+        && !cpus.iter().any(|cpu| has_cpu(&online, *cpu))
+    {
+        let message = format!("`cpus` names none of the CPUs of this host, which are {online}");
+        decoder.problem(value.span(), message);
     }
     Some(cpus)
+}
+
+/// The CPUs that are there, as the kernel lists them: `0-3,6`.
+fn online_cpus() -> Option<String> {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    Some(list.trim().to_owned()).filter(|list| !list.is_empty())
+}
+
+fn has_cpu(list: &str, cpu: u32) -> bool {
+    list.split(',').any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let bounds = first.parse::<u32>().ok().zip(last.parse().ok());
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&cpu))
+    })
 }
 
 fn read_retries(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RetryPolicy> {
@@ -423,4 +442,15 @@ fn read_whole_seconds(decoder: &mut Decoder<'_>, key: &str, value: &Value<'_>) -
         return None;
     }
     Some(duration.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_cpus_holds_ranges_and_single_ones() {
+        let held: Vec<_> = (0..9).filter(|cpu| has_cpu("0-2,5,7-8", *cpu)).collect();
+        assert_eq!(held, [0, 1, 2, 5, 7, 8]);
+    }
 }

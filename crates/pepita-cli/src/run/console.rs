@@ -1,11 +1,9 @@
 //! [`Console`]: standard output, standard error and the progress between them.
 
-use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-
+use super::bar::{Bar, Count, rate, time_left};
 use super::json::{Line, Summary};
 use super::spool::Outputs;
 use crate::units::show_duration;
@@ -36,7 +34,7 @@ pub(crate) enum Format {
 
 #[derive(Debug)]
 enum Progress {
-    Bar(ProgressBar),
+    Bar(Bar),
     Lines { next: Instant },
     Hidden,
 }
@@ -54,15 +52,15 @@ impl OutputClosed {
 }
 
 impl Console {
-    /// `total` is the number of jobs, if it is known.
-    pub(crate) fn new(format: Format, show_progress: bool, total: Option<u64>) -> Self {
+    /// Shows no progress unless it is told to.
+    pub(crate) fn new(format: Format, show_progress: bool) -> Self {
         let begin = Instant::now();
         let progress = match (show_progress, io::stderr().is_terminal()) {
             (false, _) => Progress::Hidden,
             (true, false) => Progress::Lines {
                 next: begin + PLAIN_INTERVAL,
             },
-            (true, true) => Progress::Bar(bar(total)),
+            (true, true) => Progress::Bar(Bar::new(begin)),
         };
         Self {
             stdout: io::stdout(),
@@ -96,15 +94,19 @@ impl Console {
 
     fn write_both(
         &mut self,
-        write_stdout: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>,
-        write_stderr: impl FnOnce(&mut io::StderrLock<'_>) -> io::Result<()>,
+        write_stdout: impl FnOnce(&mut Ending<io::StdoutLock<'_>>) -> io::Result<()>,
+        write_stderr: impl FnOnce(&mut Ending<io::StderrLock<'_>>) -> io::Result<()>,
     ) -> Result<(), OutputClosed> {
         let stdout = &self.stdout;
+        let has_bar = self.is_watched();
         self.progress.around(|| {
+            let mut stderr = Ending::of(io::stderr().lock());
             // What standard error does not take has nowhere else to go.
-            let _ = write_stderr(&mut io::stderr().lock());
-            let mut stdout = stdout.lock();
+            let _ = write_stderr(&mut stderr);
+            let _ = stderr.end_line(has_bar);
+            let mut stdout = Ending::of(stdout.lock());
             write_stdout(&mut stdout)?;
+            stdout.end_line(has_bar && io::stdout().is_terminal())?;
             Ok(stdout.flush()?)
         })
     }
@@ -130,8 +132,14 @@ impl Console {
     }
 
     /// Tells the user something, on standard error.
-    pub(crate) fn note(&self, message: &str) {
-        self.progress.around(|| complain(message));
+    pub(crate) fn note(&mut self, message: &str) {
+        match self.format {
+            Format::Plain => self.progress.around(|| complain(message)),
+            Format::Json => {
+                let message = message.strip_prefix("pepita: ").unwrap_or(message);
+                complain(&serde_json::json!({ "note": message }).to_string());
+            }
+        }
     }
 
     /// Whether a person watches the progress.
@@ -141,35 +149,29 @@ impl Console {
 
     /// Moves the progress on. `total` is the number of jobs as far as it is known.
     pub(crate) fn advance(&mut self, summary: &Summary, total: Option<u64>) {
-        let done = summary.done() + summary.cancelled + summary.skipped;
+        let count = Count {
+            done: summary.settled(),
+            failed: summary.failed,
+            total,
+        };
         match &mut self.progress {
             Progress::Hidden => {}
-            Progress::Bar(bar) => {
-                if let Some(total) = total.filter(|total| bar.length() != Some(*total)) {
-                    bar.set_style(style(true));
-                    bar.set_length(total);
-                }
-                bar.set_position(done);
-                if summary.failed > 0 {
-                    bar.set_message(format!("{} failed", summary.failed));
-                }
-            }
+            Progress::Bar(bar) => bar.advance(count),
             Progress::Lines { next } => {
                 let now = Instant::now();
                 if now < *next {
                     return;
                 }
                 *next = now + PLAIN_INTERVAL;
-                let line = progress_line(done, summary.failed, total, now - self.begin);
-                complain(&line);
+                complain(&progress_line(count, now - self.begin));
             }
         }
     }
 
     /// Takes the progress away.
     pub(crate) fn finish(&mut self) {
-        if let Progress::Bar(bar) = &self.progress {
-            bar.finish_and_clear();
+        if let Progress::Bar(bar) = &mut self.progress {
+            bar.clear();
         }
         self.progress = Progress::Hidden;
     }
@@ -182,52 +184,62 @@ pub(crate) fn complain(message: &str) {
 
 impl Progress {
     /// Does something that writes, without tearing the bar apart.
-    fn around<R>(&self, write: impl FnOnce() -> R) -> R {
+    fn around<R>(&mut self, write: impl FnOnce() -> R) -> R {
         match self {
-            Self::Bar(bar) => bar.suspend(write),
+            Self::Bar(bar) => bar.around(write),
             _ => write(),
         }
     }
 }
 
-fn bar(total: Option<u64>) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
-    bar.with_style(style(total.is_some()))
+/// Writes through, and knows whether a line is left open at the end.
+#[derive(Debug)]
+struct Ending<W> {
+    inner: W,
+    last: u8,
 }
 
-fn style(has_total: bool) -> ProgressStyle {
-    let template = match has_total {
-        true => "{bar:30} {pos}/{len} {rate}, {eta} left {msg}",
-        false => "{spinner} {pos} done, {rate} {msg}",
-    };
-    let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
-        // Text grows; it does not fail.
-        let _ = write!(text, "{:.1}/s", state.per_sec());
-    };
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("rate", rate)
+impl<W: Write> Ending<W> {
+    fn of(inner: W) -> Self {
+        Self { inner, last: b'\n' }
+    }
+
+    /// Ends a line that was left open, if `is_wanted`.
+    fn end_line(&mut self, is_wanted: bool) -> io::Result<()> {
+        match self.last {
+            b'\n' => Ok(()),
+            _ if is_wanted => self.write_all(b"\n"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<W: Write> Write for Ending<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.inner.write(bytes)?;
+        self.last = bytes[..len].last().copied().unwrap_or(self.last);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// `pepita: 1200 of 4000 done, 2 failed, 120.0/s, 23.30 s left`.
-fn progress_line(done: u64, failed: u64, total: Option<u64>, elapsed: Duration) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
-    let mut line = match total {
-        Some(total) => format!("pepita: {done} of {total} done"),
-        None => format!("pepita: {done} done"),
+fn progress_line(count: Count, elapsed: Duration) -> String {
+    let mut line = match count.total {
+        Some(total) => format!("pepita: {} of {total} done", count.done),
+        None => format!("pepita: {} done", count.done),
     };
-    if failed > 0 {
-        line += &format!(", {failed} failed");
+    if count.failed > 0 {
+        line += &format!(", {} failed", count.failed);
     }
-    line += &format!(", {rate:.1}/s");
-    if let Some(total) = total.filter(|_| rate > 0.0) {
-        #[expect(clippy::cast_precision_loss, reason = "a time for people")]
-        let left = total.saturating_sub(done) as f64 / rate;
-        // A time beyond what a duration can hold is not shown.
-        if let Ok(left) = Duration::try_from_secs_f64(left) {
-            line += &format!(", {} left", show_duration(left));
-        }
+    if let Some(rate) = rate(count.done, elapsed) {
+        line += &format!(", {rate:.1}/s");
+    }
+    if let Some(left) = time_left(count, elapsed) {
+        line += &format!(", {} left", show_duration(left));
     }
     line
 }
@@ -238,13 +250,34 @@ mod tests {
 
     #[test]
     fn a_line_of_progress_tells_count_failures_rate_and_rest() {
-        let line =
-            |done, failed, total| progress_line(done, failed, total, Duration::from_secs(10));
+        let line = |done, failed, total| {
+            let count = Count {
+                done,
+                failed,
+                total,
+            };
+            progress_line(count, Duration::from_secs(10))
+        };
         assert_eq!(line(100, 0, None), "pepita: 100 done, 10.0/s");
         assert_eq!(
             line(100, 2, Some(400)),
             "pepita: 100 of 400 done, 2 failed, 10.0/s, 30.00 s left"
         );
-        assert_eq!(line(0, 0, Some(400)), "pepita: 0 of 400 done, 0.0/s");
+        assert_eq!(line(0, 0, Some(400)), "pepita: 0 of 400 done");
+    }
+
+    #[test]
+    fn a_line_that_was_left_open_is_ended_only_where_that_is_wanted() {
+        for (text, is_wanted, want) in [
+            ("open", true, "open\n"),
+            ("open", false, "open"),
+            ("whole\n", true, "whole\n"),
+            ("", true, ""),
+        ] {
+            let mut bytes = Ending::of(Vec::new());
+            bytes.write_all(text.as_bytes()).unwrap();
+            bytes.end_line(is_wanted).unwrap();
+            assert_eq!(bytes.inner, want.as_bytes());
+        }
     }
 }

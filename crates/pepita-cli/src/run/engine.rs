@@ -14,7 +14,6 @@ use pepita::pool::{Pool, PoolEvent, TaskHandle};
 use pepita::task::{ExecutionResult, Task, TaskError, TaskId, Unsupported};
 
 use super::brake::Brake;
-use super::halt::Halt;
 use super::spool::Outputs;
 
 /// Jobs that wait in the pool's queue, so that a worker that is done has the next one at hand,
@@ -88,9 +87,9 @@ pub(crate) enum EngineError {
 }
 
 impl Engine {
-    /// An engine that runs `workers` tasks at the same time, until `halt`.
-    pub(crate) fn new(workers: usize, halt: Halt, notice: Notice) -> Result<Self, EngineError> {
-        let brake = Arc::new(Brake::new(halt));
+    /// An engine that runs `workers` tasks at the same time, until `brake` is pulled.
+    pub(crate) fn new(workers: usize, brake: Brake, notice: Notice) -> Result<Self, EngineError> {
+        let brake = Arc::new(brake);
         let executor = Arc::new(CpuExecutor::builder().slots(workers).subreaper().build()?);
         let braked = Braked {
             inner: executor.clone(),
@@ -145,8 +144,8 @@ impl Engine {
         lock(&quiet).under_way += 1;
         let submitted = self.pool.submit_then(task, move |result| {
             // Here, on the worker, before it turns to its next task.
-            brake.count(&result);
             let outputs = Outputs::take_current();
+            brake.count(&result, &outputs);
             let done = Done {
                 key,
                 id,

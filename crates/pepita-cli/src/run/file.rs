@@ -1,6 +1,6 @@
 //! The tasks of a file, each after those that it depends on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, never, select, tick};
 use pepita::pool::PoolEvent;
 use pepita::task::{Captured, ExecutionResult};
 
+use super::brake::{Brake, Unstartable};
 use super::console::{Console, Format, TICK};
 use super::engine::{Done, Engine, Keys, Notice};
 use super::halt::Halt;
@@ -26,9 +27,13 @@ const TAIL_LINES: usize = 10;
 
 /// Runs the plan in the file at `path`.
 pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, RunError> {
-    if let Some(option) = args.over.first_set() {
+    if let Some((option, key)) = args.over.first_set() {
+        let instead = match key {
+            Some(key) => format!("in a file each task says it for itself, by its key `{key}`"),
+            None => "a file of tasks has nothing like it".to_owned(),
+        };
         return Err(RunError::Usage(format!(
-            "`{option}` is for a command over arguments; in a file each task says it for itself \
+            "`{option}` is for a command over arguments; {instead} \
              (to run a command, put `--` before it)"
         )));
     }
@@ -38,13 +43,15 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
     }
     let plan = Plan::load(path)?;
     if args.dry_run {
-        return dry_run(&plan);
+        return dry_run(&plan, format);
     }
     let workers = args.jobs.or(plan.jobs).unwrap_or_else(default_jobs);
-    let engine = Engine::new(workers, Halt::Never, Notice::Each).map_err(RunError::usage)?;
+    let brake = Brake::new(Halt::Never, Unstartable::Fails);
+    let engine = Engine::new(workers, brake, Notice::Each).map_err(RunError::usage)?;
     for task in &plan.tasks {
         engine.check(&task.task).map_err(|error| {
-            RunError::Usage(format!("{}: task `{}`: {error}", path.display(), task.name))
+            let (path, line, name) = (path.display(), task.line, &task.name);
+            RunError::Usage(format!("{path}:{line}: task `{name}`: {error}"))
         })?;
     }
     let joblog = args
@@ -58,7 +65,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
         joblog: joblog.map_err(RunError::usage)?,
         events: if is_json { engine.events() } else { never() },
         signals: signals::listen().map_err(RunError::usage)?,
-        console: Console::new(format, show_progress, Some(plan.tasks.len() as u64)),
+        console: Console::new(format, show_progress),
         ticks: if show_progress { tick(TICK) } else { never() },
         keys: Keys::new(),
         states: plan
@@ -79,13 +86,23 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
     run.finish()
 }
 
-fn dry_run(plan: &Plan) -> Result<u8, RunError> {
-    let mut console = Console::new(Format::Plain, false, None);
-    for task in &plan.tasks {
+fn dry_run(plan: &Plan, format: Format) -> Result<u8, RunError> {
+    let mut console = Console::new(format, false);
+    for (at, task) in plan.tasks.iter().enumerate() {
+        let names = task.after.iter().map(|&at| &*plan.tasks[at].name);
+        let after: Vec<_> = names.collect();
+        if format == Format::Json {
+            console.json(&Line::Planned {
+                seq: at as u64 + 1,
+                name: Some(&task.name),
+                command: &task.command,
+                after: Some(after),
+            })?;
+            continue;
+        }
         let mut line = format!("{}: {}", task.name, task.command);
-        for (index, &at) in task.after.iter().enumerate() {
-            let word = if index == 0 { "  # after " } else { ", " };
-            let _ = write!(line, "{word}{}", plan.tasks[at].name);
+        if !after.is_empty() {
+            line = line + "  # after " + &after.join(", ");
         }
         console.print(line.as_bytes())?;
     }
@@ -158,7 +175,7 @@ impl FileRun {
                         let (request, count) =
                             self.stop.map_or((request, 1), |(first, count)| (first, count + 1));
                         self.stop = Some((request, count));
-                        signals::obey(request, count, &self.engine, &self.console);
+                        signals::obey(count, &self.engine, &mut self.console);
                     }
                 }
                 recv(self.events) -> event => {
@@ -196,6 +213,9 @@ impl FileRun {
         };
         let outcome = Outcome::new(&done.result, done.ended);
         self.summary.count(outcome.status);
+        if self.plan.tasks[at].allow_failure && outcome.status.is_failure() {
+            self.summary.failed_allowed += 1;
+        }
         outcome.trace(done.key + 1, Some(&self.plan.tasks[at].name));
         self.log(at, &outcome, done.result.as_ref().ok())?;
         self.show(at, &outcome, done.result.as_ref().ok())?;
@@ -258,6 +278,7 @@ impl FileRun {
                 command: &task.command,
                 status: outcome.status,
                 reason: outcome.reason.as_deref(),
+                metadata: Some(metadata(task)),
                 run: Ran::new(result, outcome, stdout, stderr),
             };
             return Ok(self.console.json(&Line::Finished(Box::new(finished)))?);
@@ -268,7 +289,12 @@ impl FileRun {
             true => &*result.stderr.bytes,
             false => &[],
         };
-        self.console.bytes(&result.stdout.bytes, stderr)?;
+        let stdout = &*result.stdout.bytes;
+        // On standard error, for standard output is what the tasks printed and no more.
+        if self.plan.tasks.len() > 1 && !(stdout.is_empty() && stderr.is_empty()) {
+            self.console.note(&format!("== {} ==", task.name));
+        }
+        self.console.bytes(stdout, stderr)?;
         for (stream, captured) in [("output", &result.stdout), ("error", &result.stderr)] {
             if captured.is_truncated() {
                 let (kept, all) = (captured.bytes.len(), captured.total_bytes);
@@ -324,12 +350,11 @@ impl FileRun {
                     self.plan.tasks[failed].name
                 );
                 let finished = json::Finished {
-                    seq: dependent as u64 + 1,
                     name: Some(&task.name),
                     command: &task.command,
-                    status: Status::Skipped,
                     reason: Some(&reason),
-                    run: None,
+                    metadata: Some(metadata(task)),
+                    ..json::Finished::never_began(dependent as u64 + 1, Status::Skipped)
                 };
                 self.console.json(&Line::Finished(Box::new(finished)))?;
             }
@@ -405,6 +430,14 @@ impl FileRun {
         }
         format!("{table}{tails}\n{}\n", self.summary)
     }
+}
+
+/// What the file notes with a task; its name is there already.
+fn metadata(task: &PlannedTask) -> BTreeMap<&str, &str> {
+    let all = task.task.metadata().iter();
+    all.map(|(key, value)| (&**key, &**value))
+        .filter(|(key, _)| *key != "name")
+        .collect()
 }
 
 fn note(task: &PlannedTask, outcome: &Outcome) -> String {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -56,6 +56,12 @@ pub(crate) enum JobLogError {
         /// Its line, from 1.
         line: usize,
     },
+    /// A file that a fresh log would replace.
+    #[error("{}: not replaced, for it is no job log; expected a new file, or a log of an earlier run", path.display())]
+    NoLog {
+        /// The file.
+        path: PathBuf,
+    },
     /// The log is of other jobs.
     #[error("{}: job {sequence} was another command when this log was written; it is now `{command}`", path.display())]
     OtherCommand {
@@ -83,6 +89,10 @@ impl JobLog {
             .open(path)
             .map_err(io)?;
         if mode == Mode::Fresh {
+            if !is_log_or_empty(&file).map_err(io)? {
+                let path = path.to_owned();
+                return Err(JobLogError::NoLog { path });
+            }
             file.set_len(0).map_err(io)?;
         } else {
             let whole = whole_lines_len(&file).map_err(io)?;
@@ -135,6 +145,12 @@ pub(crate) enum Mode {
     Fresh,
     /// Added to.
     Continued,
+}
+
+fn is_log_or_empty(file: &File) -> io::Result<bool> {
+    let mut head = Vec::new();
+    file.take(HEADER.len() as u64).read_to_end(&mut head)?;
+    Ok(head.is_empty() || head == HEADER.as_bytes())
 }
 
 fn whole_lines_len(file: &File) -> io::Result<u64> {
@@ -317,6 +333,21 @@ mod tests {
         std::fs::write(&path, "no log\n").unwrap();
         let error = Finished::read(&path, Skip::All).unwrap_err().to_string();
         assert!(error.contains("log:1: expected nine fields"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_log_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("thesis.txt");
+        for text in ["years of work\n", "x", HEADER.trim_end()] {
+            std::fs::write(&path, text).unwrap();
+            let error = JobLog::open(&path, Mode::Fresh).unwrap_err().to_string();
+            assert!(error.contains("it is no job log"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        std::fs::write(&path, format!("{HEADER}1\t...")).unwrap();
+        JobLog::open(&path, Mode::Fresh).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), HEADER);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The lines of `pepita run --json`. docs/cli.md describes them for users.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pepita::pool::{PoolEvent, PoolEventKind};
@@ -16,6 +17,15 @@ const TEXT_MAX: usize = 1 << 20;
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Line<'a> {
+    /// A job that would run, were this no `--dry-run`.
+    Planned {
+        seq: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+        command: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<Vec<&'a str>>,
+    },
     /// An attempt begins.
     Started {
         seq: u64,
@@ -47,6 +57,8 @@ pub(crate) struct Finished<'a> {
     pub(crate) command: &'a str,
     pub(crate) status: Status,
     pub(crate) reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<BTreeMap<&'a str, &'a str>>,
     #[serde(flatten)]
     pub(crate) run: Option<Ran>,
 }
@@ -84,10 +96,29 @@ pub(crate) struct Summary {
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
-    /// Tasks whose dependencies failed, and jobs that the log had already.
+    /// Tasks whose dependencies failed.
     pub(crate) skipped: u64,
+    /// Jobs that the log had already.
+    pub(crate) already_done: u64,
+    /// How many of those that failed were allowed to.
+    pub(crate) failed_allowed: u64,
     pub(crate) wall_s: f64,
     pub(crate) exit_code: u8,
+}
+
+impl Finished<'_> {
+    /// The line of a job that did not begin, as far as it is the same for all.
+    pub(crate) fn never_began(seq: u64, status: Status) -> Self {
+        Self {
+            seq,
+            name: None,
+            command: "",
+            status,
+            reason: None,
+            metadata: None,
+            run: None,
+        }
+    }
 }
 
 impl<'a> Line<'a> {
@@ -181,7 +212,13 @@ impl Summary {
             Status::Failed | Status::TimedOut | Status::OverMemory => self.failed += 1,
             Status::Cancelled => self.cancelled += 1,
             Status::Skipped => self.skipped += 1,
+            Status::AlreadyDone => self.already_done += 1,
         }
+    }
+
+    /// Jobs that need no more: not those that were cancelled or never began.
+    pub(crate) fn settled(&self) -> u64 {
+        self.done() + self.skipped + self.already_done
     }
 
     /// Jobs that came to an end.
@@ -202,10 +239,18 @@ impl Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "pepita: {} succeeded", self.succeeded)?;
+        if self.failed > 0 {
+            write!(f, ", {} failed", self.failed)?;
+        }
+        match self.failed_allowed {
+            0 => {}
+            allowed if allowed == self.failed => write!(f, " (allowed)")?,
+            allowed => write!(f, " ({allowed} of them allowed)")?,
+        }
         for (count, what) in [
-            (self.failed, "failed"),
             (self.cancelled, "cancelled"),
             (self.skipped, "skipped"),
+            (self.already_done, "already done"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;

@@ -1,5 +1,6 @@
 //! `pepita run`: the tasks of a file ([`file`]), or one command over arguments ([`over`]).
 
+mod bar;
 mod brake;
 mod console;
 mod engine;
@@ -16,21 +17,23 @@ mod template;
 
 use std::ffi::OsStr;
 use std::num::NonZero;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) use outcome::in_full;
 
 use crate::cli::RunArgs;
+use crate::hint;
 use crate::plan::PlanError;
 use console::{Format, OutputClosed};
 use joblog::JobLogError;
 
 /// Everything succeeded.
-const SUCCESS: u8 = 0;
+pub(crate) const SUCCESS: u8 = 0;
 /// Something failed, or was left out.
 const FAILURE: u8 = 1;
 /// Bad usage or bad input; nothing has run.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 /// What a shell shows for a program that SIGPIPE ended.
 const BROKEN_PIPE: u8 = 141;
 
@@ -61,7 +64,7 @@ impl RunError {
 pub(crate) fn run(args: &RunArgs, is_json: bool) -> ExitCode {
     let format = if is_json { Format::Json } else { Format::Plain };
     let ended = match &args.file {
-        Some(file) => file::run(args, file, format),
+        Some(file) => file::run(args, file, format).map_err(|error| explain(error, file)),
         None => over::run(args, format),
     };
     match ended {
@@ -70,14 +73,33 @@ pub(crate) fn run(args: &RunArgs, is_json: bool) -> ExitCode {
         Err(error) => {
             match error {
                 // Begins with the place of the mistake.
-                RunError::Plan(_) => console::complain(&error.to_string()),
-                _ => console::complain(&format!("pepita: {error}")),
+                RunError::Plan(_) => complain(&error.to_string(), is_json),
+                _ if is_json => complain(&error.to_string(), is_json),
+                _ => complain(&format!("pepita: {error}"), is_json),
             }
             match error {
                 RunError::Plan(_) | RunError::Usage(_) => USAGE.into(),
                 _ => FAILURE.into(),
             }
         }
+    }
+}
+
+/// A file that is not there may be a command that lacks its `--`.
+fn explain(error: RunError, file: &Path) -> RunError {
+    let is_read = matches!(&error, RunError::Plan(PlanError::Read { .. }));
+    let args: Vec<_> = std::env::args_os().collect();
+    match hint::missing_dashes(&args).filter(|_| is_read && !file.exists()) {
+        Some(hint) => RunError::Usage(format!("{error}; to run a command, {hint}")),
+        None => error,
+    }
+}
+
+/// Says on standard error what is wrong: a line, or an object for a program.
+pub(crate) fn complain(message: &str, is_json: bool) {
+    match is_json {
+        true => console::complain(&serde_json::json!({ "error": message }).to_string()),
+        false => console::complain(message),
     }
 }
 

@@ -22,9 +22,16 @@ pub(crate) enum Status {
     Cancelled,
     /// It did not begin, since a task that it comes after failed.
     Skipped,
+    /// It did not begin, since the log of an earlier run has it.
+    AlreadyDone,
 }
 
 impl Status {
+    /// Whether it counts among those that failed.
+    pub(crate) fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut | Self::OverMemory)
+    }
+
     /// As a column of a table.
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -34,6 +41,7 @@ impl Status {
             Self::OverMemory => "memory",
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
+            Self::AlreadyDone => "already done",
         }
     }
 }
@@ -112,6 +120,25 @@ impl Outcome {
             wall: result.wall,
             attempts: result.attempts,
         }
+    }
+
+    /// As it is if a part of what the job printed could not be kept.
+    pub(crate) fn with_lost_output(mut self, error: Option<std::io::Error>) -> Self {
+        let Some(error) = error else { return self };
+        let dir = std::env::temp_dir();
+        let loss = format!(
+            "a part of its output is lost, for the temporary directory {} cannot take it ({error})",
+            dir.display()
+        );
+        self.reason = Some(match self.reason {
+            Some(reason) => format!("{reason}; {loss}"),
+            None => loss,
+        });
+        if self.status == Status::Succeeded {
+            self.status = Status::Failed;
+            self.exit_value = 1;
+        }
+        self
     }
 
     /// Tells the log.

@@ -1,32 +1,28 @@
 //! One command over many arguments, as `xargs` and GNU parallel run it.
 
 mod pace;
+mod recipe;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, never, select, tick};
-use pepita::fault::RetryPolicy;
 use pepita::pool::PoolEvent;
-use pepita::task::{Limits, Output, Task, TaskBuildError};
 
-use super::console::{Console, Format, TICK, complain};
+use super::brake::{Brake, Unstartable};
+use super::console::{Console, Format, TICK};
 use super::engine::{Done, Engine, Keys, Notice};
 use super::halt::{Halt, Reason};
-use super::input::{Batch, Delimiter, Input};
+use super::input::{Batch, Input};
 use super::joblog::{Entry, Finished, JobLog, Mode, Skip};
 use super::json::{self, Line, Ran, Summary, Text};
 use super::outcome::{Outcome, Status, in_full};
 use super::signals::{self, StopRequest};
-use super::spool::Outputs;
-use super::template::{Shell, Template};
 use super::{FAILURE, RunError, SUCCESS, as_text, default_jobs};
 use crate::cli::RunArgs;
-use crate::plan::RETRY_DELAY;
-use crate::quote;
 use pace::Held;
+use recipe::{Recipe, dry_run, read_command};
 
 /// Runs the command of `args`.
 pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
@@ -44,43 +40,26 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
     let finished = finished.map_err(RunError::usage)?;
     let recipe = Recipe::new(args, template)?;
     if args.dry_run {
-        return dry_run(&recipe, &input, &finished);
+        return dry_run(&recipe, &input, &finished, format);
     }
-    // A log is to be whole at any time, events are to be told as they come, and a halt is to be
-    // heard at once.
-    let hears_each =
-        args.joblog.is_some() || format == Format::Json || args.over.halt != Halt::Never;
-    let notice = if hears_each {
-        Notice::Each
-    } else {
-        Notice::Batched
+    // Where every job is the same program, one that cannot be started is no matter of one job.
+    let unstartable = match recipe.template.has_fixed_program() {
+        true => Unstartable::EndsRun,
+        false => Unstartable::Fails,
     };
-    let jobs = args.jobs.unwrap_or_else(default_jobs);
-    let engine = Engine::new(jobs, args.over.halt, notice).map_err(RunError::usage)?;
-    if let Ok(task) = recipe.task(&["true".into()]) {
-        engine.check(&task).map_err(RunError::usage)?;
-    }
-    let mode = if args.over.resume || args.over.resume_failed {
-        Mode::Continued
-    } else {
-        Mode::Fresh
-    };
-    let joblog = args
-        .joblog
-        .as_deref()
-        .map(|path| JobLog::open(path, mode))
-        .transpose();
-    let joblog = joblog.map_err(RunError::usage)?;
+    let engine = start_engine(args, format, &recipe, unstartable)?;
+    let joblog = open_joblog(args)?;
     let is_json = format == Format::Json;
     let show_progress = !args.no_progress && !is_json && !args.over.ungroup;
     let run = Over {
         events: if is_json { engine.events() } else { never() },
         signals: signals::listen().map_err(RunError::usage)?,
-        console: Console::new(format, show_progress, input.total),
+        console: Console::new(format, show_progress),
         ticks: if show_progress { tick(TICK) } else { never() },
         total: input.total,
         held: args.over.keep_order.then(Held::default),
         halt: args.over.halt,
+        unstartable,
         waiting: VecDeque::new(),
         jobs: BTreeMap::new(),
         keys: Keys::new(),
@@ -97,140 +76,40 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
     run.finish(&input)
 }
 
-/// Splits the command line into the command and where its arguments come from.
-fn read_command(args: &RunArgs) -> Result<(Template, Input), RunError> {
-    let over = &args.over;
-    let delimiter = if over.null {
-        Delimiter::Nul
+fn start_engine(
+    args: &RunArgs,
+    format: Format,
+    recipe: &Recipe,
+    unstartable: Unstartable,
+) -> Result<Engine, RunError> {
+    // A log is to be whole at any time, events are to be told as they come, and a halt is to be
+    // heard at once.
+    let hears_each =
+        args.joblog.is_some() || format == Format::Json || args.over.halt != Halt::Never;
+    let notice = if hears_each {
+        Notice::Each
     } else {
-        Delimiter::Newline
+        Notice::Batched
     };
-    let separator = args.command.iter().position(|word| word == ":::");
-    let (command, list) = match separator {
-        Some(at) => (&args.command[..at], Some(&args.command[at + 1..])),
-        None => (&args.command[..], None),
-    };
-    if let Some(other) = args
-        .command
-        .iter()
-        .find(|word| *word == "::::" || *word == ":::+")
-    {
-        let other = other.display();
-        return Err(RunError::Usage(format!(
-            "`{other}` is not known here; `--arg-file FILE` reads arguments from a file"
-        )));
+    let jobs = args.jobs.unwrap_or_else(default_jobs);
+    let brake = Brake::new(args.over.halt, unstartable);
+    let engine = Engine::new(jobs, brake, notice).map_err(RunError::usage)?;
+    if let Ok(task) = recipe.task(&["true".into()]) {
+        let checked = engine.check(&task);
+        checked.map_err(|error| RunError::Usage(format!("`--memory`: {error}")))?;
     }
-    if list.is_some_and(|list| list.iter().any(|word| word == ":::")) {
-        return Err(RunError::Usage(
-            "`:::` stands twice; expected one list of arguments".into(),
-        ));
-    }
-    if list.is_some() && over.arg_file.is_some() {
-        return Err(RunError::Usage(
-            "both `:::` and `--arg-file` give arguments; expected one of them".into(),
-        ));
-    }
-    if command.is_empty() && !over.shell {
-        return Err(RunError::Usage(
-            "nothing to run; expected `pepita run FILE.toml` or `pepita run -- COMMAND ::: ARGUMENT...` \
-             (see `pepita help run`)"
-                .into(),
-        ));
-    }
-    let shell = if over.shell { Shell::Sh } else { Shell::No };
-    let input = match (list, &over.arg_file) {
-        (Some(list), _) => Input::from_list(list.to_vec()),
-        (None, Some(path)) => Input::from_file(path, delimiter)
-            .map_err(|(path, error)| RunError::Usage(format!("{}: {error}", path.display())))?,
-        (None, None) => {
-            if io::stdin().is_terminal() {
-                complain(
-                    "pepita: reads the arguments from this terminal, one a line; ^D ends them",
-                );
-            }
-            Input::from_stdin(delimiter)
-        }
-    };
-    Ok((Template::new(command, shell), input))
+    Ok(engine)
 }
 
-/// Prints what would run.
-fn dry_run(recipe: &Recipe, input: &Input, finished: &Finished) -> Result<u8, RunError> {
-    let mut console = Console::new(Format::Plain, false, None);
-    let mut sequence = 0;
-    for batch in &input.batches {
-        let batch = batch.map_err(|error| RunError::Usage(format!("{}: {error}", input.name)))?;
-        for argument in batch {
-            sequence += 1;
-            let line = quote::join(recipe.template.expand(&argument, sequence));
-            if !finished
-                .contains(sequence, &line)
-                .map_err(RunError::usage)?
-            {
-                console.print(line.as_encoded_bytes())?;
-            }
-        }
-    }
-    Ok(SUCCESS)
-}
-
-/// How a job is made from an argument.
-#[derive(Debug)]
-struct Recipe {
-    template: Template,
-    timeout: Option<Duration>,
-    retry: Option<RetryPolicy>,
-    limits: Limits,
-    stdout: Output,
-    stderr: Output,
-}
-
-impl Recipe {
-    fn new(args: &RunArgs, template: Template) -> Result<Self, RunError> {
-        let over = &args.over;
-        let retry = match over.retries {
-            0 if over.retry_delay.is_some() => {
-                return Err(RunError::Usage("`--retry-delay` needs `--retries`".into()));
-            }
-            0 => None,
-            retries => {
-                let delay = over.retry_delay.unwrap_or(RETRY_DELAY);
-                let policy = RetryPolicy::builder(retries.saturating_add(1), delay).build();
-                Some(policy.map_err(RunError::usage)?)
-            }
-        };
-        let (stdout, stderr) = match over.ungroup {
-            true => (Output::Inherit, Output::Inherit),
-            false => Outputs::collectors(),
-        };
-        let limits = Limits {
-            memory_bytes: over.memory,
-            ..Limits::default()
-        };
-        Ok(Self {
-            template,
-            timeout: over.timeout,
-            retry,
-            limits,
-            stdout,
-            stderr,
-        })
-    }
-
-    fn task(&self, words: &[OsString]) -> Result<Task, TaskBuildError> {
-        let mut builder = Task::binary(&words[0])
-            .args(&words[1..])
-            .limits(self.limits)
-            .stdout(self.stdout.clone())
-            .stderr(self.stderr.clone());
-        if let Some(timeout) = self.timeout {
-            builder = builder.timeout(timeout);
-        }
-        if let Some(policy) = &self.retry {
-            builder = builder.retry(policy.clone());
-        }
-        builder.build()
-    }
+fn open_joblog(args: &RunArgs) -> Result<Option<JobLog>, RunError> {
+    let mode = if args.over.resume || args.over.resume_failed {
+        Mode::Continued
+    } else {
+        Mode::Fresh
+    };
+    let path = args.joblog.as_deref();
+    let opened = path.map(|path| JobLog::open(path, mode)).transpose();
+    opened.map_err(RunError::usage)
 }
 
 /// A run in progress.
@@ -245,6 +124,7 @@ struct Over {
     events: Receiver<PoolEvent>,
     ticks: Receiver<std::time::Instant>,
     halt: Halt,
+    unstartable: Unstartable,
     /// Arguments that were read and have no job yet.
     waiting: VecDeque<OsString>,
     /// The commands of the jobs that were submitted and have not ended.
@@ -265,8 +145,13 @@ struct Over {
 /// Why no more jobs begin, before the end of the arguments.
 #[derive(Debug, Clone, Copy)]
 enum Stopping {
-    Signal { request: StopRequest, count: u32 },
+    Signal {
+        request: StopRequest,
+        count: u32,
+    },
     Halt(Reason),
+    /// The program cannot be started.
+    Unstartable,
 }
 
 impl Over {
@@ -331,9 +216,9 @@ impl Over {
             };
             self.sequence += 1;
             let words = self.recipe.template.expand(&argument, self.sequence);
-            let command = quote::join(&words);
+            let command = self.recipe.template.line(&words);
             if self.is_finished(&command)? {
-                self.summary.count(Status::Skipped);
+                self.summary.count(Status::AlreadyDone);
                 continue;
             }
             if let Some(held) = &mut self.held {
@@ -378,9 +263,13 @@ impl Over {
         self.engine.retire(done.key);
         let command = self.jobs.remove(&done.key).unwrap_or_default();
         self.keys.remove(&done.id);
-        let outcome = Outcome::new(&done.result, done.ended);
+        let lost = done.outputs.take_error();
+        let outcome = Outcome::new(&done.result, done.ended).with_lost_output(lost);
         self.summary.count(outcome.status);
         outcome.trace(done.key, None);
+        if self.unstartable.ends_run(&done.result) {
+            return self.give_up(done.key, &command, &outcome);
+        }
         if let Some(log) = self
             .joblog
             .as_mut()
@@ -396,25 +285,6 @@ impl Over {
                 command: &command,
             };
             log.append(&entry).map_err(RunError::JobLog)?;
-        }
-        if let Some(reason) = &outcome.reason
-            && self.console.format() == Format::Plain
-            && outcome.status != Status::Cancelled
-        {
-            self.console.note(&format!(
-                "pepita: job {}: {reason}: {}",
-                done.key,
-                as_text(&command)
-            ));
-        }
-        for stream in [&mut done.outputs.stdout, &mut done.outputs.stderr] {
-            if let Some(error) = stream.take_error() {
-                self.console.note(&format!(
-                    "pepita: job {}: a part of its output is lost: {error}",
-                    done.key
-                ));
-                self.summary.failed += 1;
-            }
         }
         self.check_halt();
         let job = Job {
@@ -432,11 +302,39 @@ impl Over {
         Ok(())
     }
 
-    /// Shows the output of a job.
+    /// Ends the run, for no job of it can be started. The job is not in the log: when the program
+    /// is there, `--resume` runs it.
+    fn give_up(&mut self, job: u64, command: &OsStr, outcome: &Outcome) -> Result<(), RunError> {
+        let reason = outcome.reason.as_deref();
+        if self.stop.is_none() {
+            self.stop = Some(Stopping::Unstartable);
+            self.is_accepting = false;
+            self.engine.brake();
+            let reason = reason.unwrap_or_default();
+            let message = format!("pepita: {reason}; no further job is started");
+            self.console.note(&message);
+        }
+        let finished = json::Finished {
+            command: &as_text(command),
+            reason,
+            ..json::Finished::never_began(job, outcome.status)
+        };
+        Ok(self.console.json(&Line::Finished(Box::new(finished)))?)
+    }
+
+    /// Shows the output of a job, and then what became of it.
     fn show(&mut self, mut job: Job) -> Result<(), RunError> {
         let outputs = &mut job.done.outputs;
         if self.console.format() == Format::Plain {
-            return Ok(self.console.outputs(outputs)?);
+            self.console.outputs(outputs)?;
+            if let Some(reason) = &job.outcome.reason
+                && job.outcome.status != Status::Cancelled
+            {
+                let command = cut(&as_text(&job.command));
+                let message = format!("pepita: job {}: {reason}: {command}", job.done.key);
+                self.console.note(&message);
+            }
+            return Ok(());
         }
         let (stdout, stderr) = (
             Text::of_spool(&mut outputs.stdout),
@@ -448,6 +346,7 @@ impl Over {
             command: &as_text(&job.command),
             status: job.outcome.status,
             reason: job.outcome.reason.as_deref(),
+            metadata: None,
             run: Ran::new(job.done.result.as_ref().ok(), &job.outcome, stdout, stderr),
         };
         Ok(self.console.json(&Line::Finished(Box::new(finished)))?)
@@ -488,7 +387,7 @@ impl Over {
             _ => (request, 1),
         };
         self.stop = Some(Stopping::Signal { request, count });
-        signals::obey(request, count, &self.engine, &self.console);
+        signals::obey(count, &self.engine, &mut self.console);
     }
 
     fn close(mut self) -> Result<u8, RunError> {
@@ -507,8 +406,15 @@ impl Over {
         let is_watched = self.console.is_watched();
         self.console.finish();
         self.console.json(&Line::Summary(self.summary.clone()))?;
-        if self.console.format() == Format::Plain && (is_failure || is_watched) {
+        let is_said =
+            matches!(self.stop, Some(Stopping::Unstartable)) && self.summary.succeeded == 0;
+        if self.console.format() == Format::Plain && (is_failure || is_watched) && !is_said {
             self.console.note(&self.summary.to_string());
+        }
+        let settled = self.summary.settled();
+        if settled > 0 && settled == self.summary.already_done && self.stop.is_none() {
+            let message = format!("pepita: nothing to do: the job log has all {settled} jobs");
+            self.console.note(&message);
         }
         Ok(code)
     }
@@ -520,4 +426,15 @@ struct Job {
     done: Done,
     command: OsString,
     outcome: Outcome,
+}
+
+/// A command as it is shown in a message, which is to stay a line.
+const SHOWN_MAX: usize = 200;
+
+fn cut(command: &str) -> String {
+    let mut shown: String = command.chars().take(SHOWN_MAX).collect();
+    if shown.len() < command.len() {
+        shown.push('…');
+    }
+    shown
 }

@@ -1,7 +1,7 @@
 //! ^C and SIGTERM as messages.
 
-use std::io;
-use std::thread;
+use std::time::Duration;
+use std::{fs, io, thread};
 
 use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -23,24 +23,47 @@ impl StopRequest {
     }
 }
 
+/// How long after the third request the program is still here: as long as it takes to kill what
+/// runs and to take its control group away, unless something hangs.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 /// From now on, SIGINT, SIGTERM and SIGHUP arrive here instead of ending the process.
+///
+/// Those that were ignored when the program began, as `nohup` and a shell's `&` have it, stay so.
 pub(crate) fn listen() -> io::Result<Receiver<StopRequest>> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let ignored = ignored_signals(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let is_heard = |signal: &i32| *signal == SIGTERM || ignored & (1 << (signal - 1)) == 0;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP].into_iter().filter(is_heard))?;
     let (sender, receiver) = unbounded();
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            for signal in signals.forever() {
-                if sender.send(StopRequest { signal }).is_err() {
-                    return;
+            let mut first = None;
+            for (index, signal) in signals.forever().enumerate() {
+                let request = StopRequest { signal };
+                let first = *first.get_or_insert(request);
+                // A run that is at its end hears no more, and may hang there.
+                let _ = sender.send(request);
+                if index >= 2 {
+                    thread::sleep(PATIENCE);
+                    std::process::exit(first.exit_code().into());
                 }
             }
         })?;
     Ok(receiver)
 }
 
+/// The mask of `SigIgn` in the text of `/proc/PID/status`.
+fn ignored_signals(status: &str) -> u64 {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.unwrap_or(0)
+}
+
 /// Does what the `count`th request to stop asks for.
-pub(crate) fn obey(request: StopRequest, count: u32, engine: &Engine, console: &Console) {
+pub(crate) fn obey(count: u32, engine: &Engine, console: &mut Console) {
     match count {
         1 => {
             engine.brake();
@@ -50,7 +73,19 @@ pub(crate) fn obey(request: StopRequest, count: u32, engine: &Engine, console: &
             engine.kill_all();
             console.note("pepita: killing the jobs that run");
         }
-        // The kernel ends the jobs with the threads that serve them.
-        _ => std::process::exit(request.exit_code().into()),
+        // The thread that listens exits soon; until then the jobs can be killed as whole trees.
+        _ => engine.kill_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_read_in_hexadecimal() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001003\n";
+        assert_eq!(ignored_signals(status), 0x1003);
+        assert_eq!(ignored_signals(""), 0);
     }
 }

@@ -44,6 +44,16 @@ impl Outputs {
         CURRENT.take()
     }
 
+    /// Whether nothing of it is lost.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.stdout.error.is_none() && self.stderr.error.is_none()
+    }
+
+    /// Why a part of it is lost, if one is.
+    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
+        self.stdout.error.take().or(self.stderr.error.take())
+    }
+
     /// Where a task must print for this thread to collect it.
     pub(crate) fn collectors() -> (Output, Output) {
         let collect = |chunk: &[u8], pick: fn(&mut Self) -> &mut Spool| {
@@ -90,11 +100,6 @@ impl Spool {
     /// How many bytes of memory it takes.
     pub(crate) fn memory_len(&self) -> usize {
         self.memory.len()
-    }
-
-    /// Why a part of it is lost, if one is.
-    pub(crate) fn take_error(&mut self) -> Option<io::Error> {
-        self.error.take()
     }
 
     /// Writes everything to `sink`.

@@ -82,6 +82,24 @@ impl Template {
         let line = words.collect::<Vec<_>>().join(&b' ');
         vec!["/bin/sh".into(), "-c".into(), OsString::from_vec(line)]
     }
+
+    /// The words of a job as one line: what a shell would have to be given, or is given.
+    pub(crate) fn line(&self, words: &[OsString]) -> OsString {
+        match (self.shell, words) {
+            (Shell::Sh, [_, _, line]) => line.clone(),
+            _ => quote::join(words),
+        }
+    }
+
+    /// Whether every job runs the same program.
+    pub(crate) fn has_fixed_program(&self) -> bool {
+        let is_literal = |part: &Part| matches!(part, Part::Literal(_));
+        self.shell == Shell::Sh
+            || self
+                .words
+                .first()
+                .is_some_and(|word| word.iter().all(is_literal))
+    }
 }
 
 fn split(mut word: &[u8]) -> Vec<Part> {

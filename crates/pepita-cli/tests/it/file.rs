@@ -91,6 +91,12 @@ fn a_task_that_may_fail_holds_nothing_up() {
     let ran = run_plan(dir.path(), plan, &[]).expect(0, "next\n");
     assert!(ran.stderr.contains("timed out after"), "{}", ran.stderr);
     assert!(ran.stderr.contains("allowed to fail"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("1 succeeded, 1 failed (allowed) in"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.starts_with("== next ==\n"), "{}", ran.stderr);
 }
 
 #[test]

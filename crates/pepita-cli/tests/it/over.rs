@@ -25,7 +25,13 @@ fn arguments_come_from_the_command_line_a_file_or_standard_input() {
         run(["run", "-a", list.to_str().unwrap(), "--", "echo", "n"]).sorted(),
         ["n 1", "n 2"]
     );
+    run_with_input(["run", "-a", "-", "--", "echo"], b"x\n").expect(0, "x\n");
     run(["run", "--", "echo", ":::"]).expect(0, "");
+}
+
+#[test]
+fn a_carriage_return_is_part_of_its_argument() {
+    run_with_input(["run", "--", "echo", "{}."], b"x\r\n").expect(0, "x\r.\n");
 }
 
 #[test]
@@ -126,8 +132,94 @@ fn the_exit_code_says_whether_all_succeeded() {
         "{}",
         ran.stderr
     );
-    let ran = run(["run", "--", "/no/such/program", ":::", "a"]).expect(1, "");
-    assert!(ran.stderr.contains("not found"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_program_that_cannot_be_started_ends_the_run_with_one_message() {
+    let dir = tempdir().unwrap();
+    let log = dir.path().join("log");
+    let args: Vec<_> = (0..1000).map(|n| n.to_string()).collect();
+    let options = [
+        "run",
+        "--joblog",
+        log.to_str().unwrap(),
+        "--",
+        "/no/such",
+        ":::",
+    ];
+    let ran = run(options.into_iter().chain(args.iter().map(|arg| &**arg))).expect(1, "");
+    let want = "\"/no/such\" was not found; no further job is started\n";
+    assert_eq!(ran.stderr, format!("pepita: {want}"));
+    assert_eq!(read_joblog(&log), []);
+}
+
+#[test]
+fn where_the_argument_is_the_program_only_its_job_fails() {
+    let ran = run(["run", "-j1", "--", "{}", ":::", "/no/such", "true"]).expect(1, "");
+    let want = "job 1: \"/no/such\" was not found: /no/such\n";
+    assert!(ran.stderr.contains(want), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("1 succeeded, 1 failed"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_job_that_failed_is_shown_after_its_output_and_its_command_is_cut() {
+    let long = "x".repeat(1000);
+    let script = "echo said >&2; exit 3";
+    let ran = run(["run", "--", "sh", "-c", script, ":::", &long]).expect(1, "");
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "said"), "{lines:?}");
+    let (_, command) = lines[1].split_once("exit code 3: ").unwrap();
+    assert_eq!(
+        (command.chars().count(), command.ends_with("xx…")),
+        (201, true)
+    );
+}
+
+#[test]
+fn a_job_whose_output_is_lost_counts_once_and_everywhere_as_failed() {
+    let dir = tempdir().unwrap();
+    let log = dir.path().join("log");
+    let options = ["run", "--json", "--joblog", log.to_str().unwrap()];
+    let command = ["--", "head", "-c", "{}", "/dev/zero", ":::", "5000000"];
+    let output = pepita(options.into_iter().chain(command))
+        .env("TMPDIR", "/no/such/dir")
+        .output();
+    let ran = crate::Ran::from(output.unwrap());
+    let lines = ran.json();
+    let (end, summary) = (&lines[lines.len() - 2], &lines[lines.len() - 1]);
+    assert_eq!((ran.code, &end["status"]), (1, &"failed".into()));
+    let reason = end["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("the temporary directory /no/such/dir"),
+        "{reason}"
+    );
+    assert_eq!(
+        (&summary["succeeded"], &summary["failed"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(read_joblog(&log)[0].1, 1);
+}
+
+#[test]
+fn a_file_that_is_no_job_log_is_not_replaced() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("thesis.txt");
+    fs::write(&path, "years of work\n").unwrap();
+    let ran = run([
+        "run",
+        "--joblog",
+        path.to_str().unwrap(),
+        "--",
+        "true",
+        ":::",
+        "a",
+    ]);
+    assert!(ran.expect(2, "").stderr.contains("it is no job log"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "years of work\n");
 }
 
 #[test]
@@ -165,6 +257,30 @@ fn bad_usage_has_exit_code_2_and_says_what_is_expected() {
             "expected one of them",
         ),
         (&["rum"], "run"),
+        (
+            &["run", "--halt", "soon,fail=1", "x.toml"],
+            "a file of tasks has nothing like it",
+        ),
+        (
+            &["run", "echo", "{}", ":::", "a", "b"],
+            "put `--` before the command: pepita run -- echo {} ::: a b",
+        ),
+        (
+            &["run", "-P4", "gzip", "-9"],
+            "put `--` before the command: pepita run -P4 -- gzip -9",
+        ),
+        (
+            &["run", "echo"],
+            "put `--` before the command: pepita run -- echo",
+        ),
+        (
+            &["run", "--shell", ":::", "echo hi"],
+            "put `--` before the command: pepita run --shell -- ::: 'echo hi'",
+        ),
+        (
+            &["run", "f.toml", ":::", "a"],
+            "put `--` before the command: pepita run -- f.toml ::: a",
+        ),
     ] {
         let ran = run(args).expect(2, "");
         assert!(ran.stderr.contains(want), "{args:?}: {}", ran.stderr);
@@ -267,28 +383,66 @@ fn a_run_resumes_where_its_log_ends() {
 
 #[test]
 fn gnu_parallel_reads_our_log_and_we_read_its() {
+    if std::process::Command::new("parallel")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        eprintln!("skipped: GNU parallel is not installed");
+        return;
+    }
     let dir = tempdir().unwrap();
     let log = dir.path().join("log");
     let log_arg = log.to_str().unwrap();
-    let Ok(made) = std::process::Command::new("parallel")
-        .args(["--joblog", log_arg, "echo", "{}", ":::", "a", "b"])
-        .output()
-    else {
-        eprintln!("skipped: GNU parallel is not installed");
-        return;
+    let parallel = |resume: &[&str], command: &[&str]| {
+        let mut parallel = std::process::Command::new("parallel");
+        parallel
+            .args(resume)
+            .args(["--joblog", log_arg])
+            .args(command);
+        let output = parallel.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert!(made.status.success(), "{made:?}");
-    run([
-        "run", "--resume", "--joblog", log_arg, "--", "echo", ":::", "a", "b", "c",
-    ])
-    .expect(0, "c\n");
-    let next = std::process::Command::new("parallel")
-        .args([
-            "--resume", "--joblog", log_arg, "echo", "{}", ":::", "a", "b", "c", "d",
-        ])
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&next.stdout), "d\n");
+    let resume = ["run", "--resume", "--joblog", log_arg];
+    // A command of words, and a line for a shell.
+    for (ours, theirs) in [
+        (&["--", "echo"][..], "echo {}"),
+        (&["--shell", "--", "echo {} | cat"], "echo {} | cat"),
+    ] {
+        drop(fs::remove_file(&log));
+        parallel(&[], &[theirs, ":::", "a", "b"]);
+        run(resume.iter().chain(ours).chain(&[":::", "a", "b", "c"])).expect(0, "c\n");
+        let next = parallel(&["--resume"], &[theirs, ":::", "a", "b", "c", "d"]);
+        assert_eq!(next, "d\n");
+    }
+}
+
+#[test]
+fn a_log_of_shell_lines_as_gnu_parallel_writes_it_is_resumed() {
+    let dir = tempdir().unwrap();
+    let log = dir.path().join("log");
+    let header = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand";
+    let line = "1\t:\t1700000000.042\t     0.002\t0\t2\t0\t0\techo a | cat";
+    fs::write(&log, format!("{header}\n{line}\n")).unwrap();
+    let args = |list: &[&'static str]| {
+        let options = [
+            "run",
+            "--resume",
+            "--joblog",
+            log.to_str().unwrap(),
+            "--shell",
+        ];
+        let command = ["--", "echo {} | cat", ":::"];
+        let words = options.iter().chain(&command).chain(list);
+        words.map(|word| (*word).to_owned()).collect::<Vec<_>>()
+    };
+    run(args(&["a", "b"])).expect(0, "b\n");
+    assert_eq!(read_joblog(&log)[1].3, "echo b | cat");
+    let ran = run(args(&["a", "b"])).expect(0, "");
+    assert_eq!(
+        ran.stderr,
+        "pepita: nothing to do: the job log has all 2 jobs\n"
+    );
 }
 
 #[test]

@@ -100,6 +100,11 @@ fn a_value_of_the_wrong_type_points_at_itself() {
         "`cpus` is -1; expected an integer from 0 to 8191",
     );
     check(
+        &with("cpus = [8190]"),
+        "4:8",
+        "`cpus` names none of the CPUs of this host, which are 0",
+    );
+    check(
         &with("stdout = \"nul\""),
         "4:10",
         "`stdout` is `nul`; expected",
@@ -202,6 +207,9 @@ fn names_and_dependencies_are_checked_before_anything_runs() {
         "4:10",
         "these tasks wait for each other: `a` after `b` after `a`",
     );
+    let other = "[[task]]\nname = \"c\"\nafter = [\"c\"]\ncommand = [\"true\"]\n";
+    let message = "these tasks wait for each other: `c` after `c`";
+    check(&(cycle + other), "11:10", message);
     check(
         "[[task]]\ncommand = [\"true\"]\n",
         "1:1",

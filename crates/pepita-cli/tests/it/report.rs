@@ -62,7 +62,7 @@ fn a_retry_is_an_event() {
 fn the_tasks_of_a_plan_have_their_names() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plan.toml");
-    let plan = "[[task]]\nname = \"a\"\ncommand = [\"false\"]\n\
+    let plan = "[[task]]\nname = \"a\"\ncommand = [\"false\"]\nmetadata = { owner = \"me\" }\n\
                 [[task]]\nname = \"b\"\nafter = [\"a\"]\ncommand = [\"true\"]\n";
     std::fs::write(&path, plan).unwrap();
     let ran = run(["run", "--json", path.to_str().unwrap()]);
@@ -70,15 +70,30 @@ fn the_tasks_of_a_plan_have_their_names() {
         .json()
         .into_iter()
         .filter(|line| line["event"] == "finished")
-        .map(|line| (line["name"].clone(), line["status"].clone()))
+        .map(|line| json!([line["name"], line["status"], line["metadata"]]))
         .collect();
     assert_eq!(
         ends,
         [
-            (json!("a"), json!("failed")),
-            (json!("b"), json!("skipped"))
+            json!(["a", "failed", { "owner": "me" }]),
+            json!(["b", "skipped", {}])
         ]
     );
+    let planned = run(["run", "--json", "--dry-run", path.to_str().unwrap()]).json();
+    assert_eq!(
+        planned,
+        [
+            json!({ "event": "planned", "seq": 1, "name": "a", "command": "false", "after": [] }),
+            json!({ "event": "planned", "seq": 2, "name": "b", "command": "true", "after": ["a"] }),
+        ]
+    );
+}
+
+#[test]
+fn a_dry_run_for_programs_is_lines_of_json() {
+    let ran = run(["run", "--json", "--dry-run", "--", "echo", ":::", "a b"]);
+    let want = json!({ "event": "planned", "seq": 1, "command": "echo 'a b'" });
+    assert_eq!(ran.json(), [want]);
 }
 
 #[test]
@@ -129,4 +144,19 @@ fn the_log_goes_to_standard_error_at_the_level_that_was_asked_for() {
         assert!(line["level"].is_string(), "{line}");
     }
     assert!(!ran.stderr.is_empty());
+}
+
+#[test]
+fn with_json_an_error_is_one_object_on_standard_error() {
+    for args in [
+        &["run", "--json"][..],
+        &["run", "--json", "no-such.toml"],
+        &["run", "--json", "echo", ":::", "a"],
+        &["run", "--json", "--timeout", "5", "--", "x"],
+        &["--json", "rum"],
+    ] {
+        let ran = run(args).expect(2, "");
+        let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
+        assert!(error["error"].is_string(), "{args:?}: {error}");
+    }
 }

@@ -22,6 +22,11 @@ struct Waiting {
 
 impl Waiting {
     fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// As `nohup` does, with a signal ignored.
+    fn start_with(ignored: Option<&str>) -> Self {
         let dir = tempdir().unwrap();
         let fifo = dir.path().join("fifo");
         rustix::fs::mknodat(
@@ -47,7 +52,20 @@ impl Waiting {
             "2",
             "3",
         ];
-        let mut child = pepita(options.into_iter().chain(command))
+        let words: Vec<_> = options.into_iter().chain(command).collect();
+        let mut program = match ignored {
+            None => pepita(words),
+            Some(signal) => {
+                let mut shell = std::process::Command::new("sh");
+                let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+                shell
+                    .args(["-c", &script, env!("CARGO_BIN_EXE_pepita")])
+                    .args(words);
+                shell.stdin(Stdio::null());
+                shell
+            }
+        };
+        let mut child = program
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -111,6 +129,28 @@ fn the_second_signal_kills_the_running_job_which_is_then_not_in_the_log() {
     run.signal(Signal::INT, "no new job starts");
     run.signal(Signal::INT, "killing the jobs");
     assert_eq!(run.end(), (Some(130), String::new(), vec![]));
+}
+
+#[test]
+fn after_the_third_signal_no_job_is_left() {
+    let mut run = Waiting::start();
+    run.signal(Signal::INT, "no new job starts");
+    run.signal(Signal::INT, "killing the jobs");
+    kill_process(Pid::from_child(&run.child), Signal::INT).unwrap();
+    let (code, _, jobs) = run.end();
+    assert_eq!((code, jobs), (Some(130), vec![]));
+}
+
+#[test]
+fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+    for (name, signal) in [("HUP", Signal::HUP), ("INT", Signal::INT)] {
+        let mut run = Waiting::start_with(Some(name));
+        kill_process(Pid::from_child(&run.child), signal).unwrap();
+        // Were the first signal heard, this one would kill the job.
+        run.signal(Signal::TERM, "no new job starts");
+        run.release();
+        assert_eq!(run.end(), (Some(143), "end\n".to_owned(), vec![1]));
+    }
 }
 
 #[test]
