@@ -175,3 +175,48 @@ fn the_peak_memory_of_a_small_program_is_small_though_its_parent_is_large() {
     let peak = result.usage.peak_memory_bytes.unwrap();
     assert!(peak < 16 << 20, "{peak}");
 }
+
+/// As under `systemd-run --scope -p Delegate=yes`: a group of our own that is not the root, with
+/// this process in it. Run by the test below, in a process of its own.
+#[test]
+fn inside_a_delegated_group() {
+    let Some(group) = std::env::var_os("PEPITA_TEST_GROUP") else {
+        return;
+    };
+    let procs = std::path::Path::new(&group).join("cgroup.procs");
+    fs::write(procs, "0").unwrap();
+    let task = || {
+        let limits = Limits {
+            memory_bytes: Some(64 << 20),
+            ..Limits::default()
+        };
+        Task::binary("true").limits(limits).build().unwrap()
+    };
+    let stays = CpuExecutor::builder().slots(1).build().unwrap();
+    let pool = Pool::builder().executor(stays).build().unwrap();
+    assert!(pool.submit(task()).is_err());
+    drop(pool);
+    let moves = CpuExecutor::builder()
+        .slots(1)
+        .move_to_leaf_group()
+        .build()
+        .unwrap();
+    let pool = Pool::builder().executor(moves).build().unwrap();
+    let result = pool.submit(task()).unwrap().wait().unwrap();
+    assert!(result.usage.peak_memory_bytes.is_some_and(|peak| peak > 0));
+}
+
+#[test]
+fn limits_hold_in_a_delegated_group_if_this_process_may_move() {
+    if !in_lab("limits_hold_in_a_delegated_group_if_this_process_may_move") {
+        return;
+    }
+    let group = "/sys/fs/cgroup/delegated";
+    fs::create_dir_all(group).unwrap();
+    let inner = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "inside_a_delegated_group", "--nocapture"])
+        .env("PEPITA_TEST_GROUP", group)
+        .output()
+        .unwrap();
+    assert!(inner.status.success(), "{inner:?}");
+}

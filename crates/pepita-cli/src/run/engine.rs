@@ -90,7 +90,13 @@ impl Engine {
     /// An engine that runs `workers` tasks at the same time, until `brake` is pulled.
     pub(crate) fn new(workers: usize, brake: Brake, notice: Notice) -> Result<Self, EngineError> {
         let brake = Arc::new(brake);
-        let executor = Arc::new(CpuExecutor::builder().slots(workers).subreaper().build()?);
+        let executor = Arc::new(
+            CpuExecutor::builder()
+                .slots(workers)
+                .subreaper()
+                .move_to_leaf_group()
+                .build()?,
+        );
         let braked = Braked {
             inner: executor.clone(),
             brake: brake.clone(),

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 
 use super::{Backend, Executor, TaskContext};
-use crate::process::{Runner, TreeKiller, run};
+use crate::process::{MayChange, MayMove, Runner, TreeKiller, run};
 use crate::task::{
     ExecutionResult, Exit, Task, TaskError, TaskFunction, TaskId, TreeKill, Unsupported, Work,
 };
@@ -39,7 +39,7 @@ pub struct CpuExecutor {
 pub struct CpuExecutorBuilder {
     slots: Option<usize>,
     tree_kill: Option<TreeKill>,
-    subreaper: bool,
+    may: MayChange,
 }
 
 /// Why there is no [`CpuExecutor`].
@@ -83,7 +83,18 @@ impl CpuExecutorBuilder {
     /// away (waited for) by the executor: so it is for programs that make no such children
     /// otherwise.
     pub fn subreaper(mut self) -> Self {
-        self.subreaper = true;
+        self.may.subreaper = true;
+        self
+    }
+
+    /// Moves this process to a new group below its own when a task asks for a limit that needs a
+    /// cgroup and the own group cannot hand the controllers down otherwise.
+    ///
+    /// That is so in every delegated group (`systemd-run -p Delegate=yes`), since only a group
+    /// without processes can. It holds for the whole process, and works if no other one is in
+    /// that group.
+    pub fn move_to_leaf_group(mut self) -> Self {
+        self.may.group = MayMove::ToLeaf;
         self
     }
 
@@ -99,7 +110,7 @@ impl CpuExecutorBuilder {
         if slots == 0 {
             return Err(ExecutorBuildError::NoSlots);
         }
-        let killer = TreeKiller::new(self.tree_kill, self.subreaper).map_err(|reason| {
+        let killer = TreeKiller::new(self.tree_kill, self.may).map_err(|reason| {
             let level = self.tree_kill.unwrap_or(TreeKill::Subreaper);
             ExecutorBuildError::TreeKill { level, reason }
         })?;

@@ -16,9 +16,21 @@ use crate::task::{Limits, Unsupported};
 
 /// The name of the group under which a pool's groups stand: this, then the process id.
 const PREFIX: &str = "pepita-";
+/// The name of a group to which a process moved itself; it stays until that process is gone.
+const LEAF_PREFIX: &str = "main.pepita-";
 const REMEDY: &str = "the group of this process needs the controllers memory and pids of cgroup v2: \
     `systemd-run --user --scope -p Delegate=yes COMMAND` gives it one; where cgroup v1 holds them, boot \
     with `systemd.unified_cgroup_hierarchy=1`";
+
+/// Whether this process may be moved to another group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum MayMove {
+    #[default]
+    No,
+    /// To a leaf below its own, when limits are asked for: a group that holds processes can hand
+    /// no controller down to its children, unless it is the root.
+    ToLeaf,
+}
 
 /// A directory of the cgroup v2 hierarchy in which this process makes a group for each task.
 #[derive(Debug)]
@@ -26,6 +38,7 @@ pub(crate) struct Cgroups {
     base: PathBuf,
     /// Tells other processes that this directory is in use.
     _lock: OwnedFd,
+    may_move: MayMove,
     next: AtomicU64,
     limits: OnceLock<Result<(), String>>,
 }
@@ -35,7 +48,7 @@ impl Cgroups {
     ///
     /// # Errors
     /// What is missing, in words.
-    pub(crate) fn new() -> Result<Self, String> {
+    pub(crate) fn new(may_move: MayMove) -> Result<Self, String> {
         let own = own_group()?;
         remove_stale(&own);
         let (base, lock) =
@@ -43,6 +56,7 @@ impl Cgroups {
         let groups = Self {
             base,
             _lock: lock,
+            may_move,
             next: AtomicU64::new(0),
             limits: OnceLock::new(),
         };
@@ -83,7 +97,13 @@ impl Cgroups {
     pub(crate) fn check_limits(&self) -> Result<(), Unsupported> {
         let outcome = self.limits.get_or_init(|| {
             let parent = self.base.parent().unwrap_or(Path::new("/"));
-            hand_down(parent)?;
+            match (hand_down(parent), self.may_move) {
+                (Err(_), MayMove::ToLeaf) => {
+                    move_to_leaf(parent)?;
+                    hand_down(parent)?;
+                }
+                (outcome, _) => outcome?,
+            }
             hand_down(&self.base)
         });
         outcome.clone().map_err(refuse_limits)
@@ -122,6 +142,13 @@ fn hand_down(group: &Path) -> Result<(), String> {
         })?;
     }
     Ok(())
+}
+
+/// Moves this process to a new group below `own`.
+fn move_to_leaf(own: &Path) -> Result<(), String> {
+    let leaf = own.join(format!("{LEAF_PREFIX}{}", std::process::id()));
+    let moved = fs::create_dir_all(&leaf).and_then(|()| fs::write(leaf.join("cgroup.procs"), "0"));
+    moved.map_err(|error| format!("this process cannot be moved to {leaf:?}: {error}"))
 }
 
 impl Drop for Cgroups {
@@ -282,6 +309,14 @@ fn remove_stale(own: &Path) {
         if is_ours && lock(&entry.path()).is_ok() {
             remove_tree(&entry.path());
         }
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(LEAF_PREFIX))
+        {
+            // Fails as long as its process lives.
+            let _ = fs::remove_dir(entry.path());
+        }
     }
 }
 
@@ -356,7 +391,7 @@ mod tests {
 
     #[test]
     fn groups_in_use_stay_and_those_that_nobody_holds_go() {
-        let Ok(groups) = Cgroups::new() else {
+        let Ok(groups) = Cgroups::new(MayMove::No) else {
             println!(
                 "SKIPPED: groups_in_use_stay_and_those_that_nobody_holds_go: no writable cgroup v2"
             );
@@ -366,7 +401,7 @@ mod tests {
         let own = groups.base.parent().unwrap();
         let stale = own.join(format!("{PREFIX}1-0"));
         fs::create_dir_all(stale.join("a/b")).unwrap();
-        let others = Cgroups::new().unwrap();
+        let others = Cgroups::new(MayMove::No).unwrap();
         assert!(group.path.exists() && others.base.exists());
         assert!(!stale.exists());
         let base = groups.base.clone();

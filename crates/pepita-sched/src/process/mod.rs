@@ -18,8 +18,9 @@ mod spawn;
 mod stream;
 mod tree;
 
+pub(crate) use cgroup::MayMove;
 pub(crate) use serve::{Runner, run};
-pub(crate) use tree::TreeKiller;
+pub(crate) use tree::{MayChange, TreeKiller};
 
 /// The name of a signal, as `kill -l` shows it.
 pub(crate) fn signal_name(signal: i32) -> Option<&'static str> {

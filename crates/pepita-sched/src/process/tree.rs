@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::cgroup::{Cgroups, Group};
+use super::cgroup::{Cgroups, Group, MayMove};
 use super::descendants::{self, Hunt};
 use super::spawn::Child;
 use crate::task::{TaskId, TreeKill};
@@ -13,6 +13,13 @@ use crate::task::{TaskId, TreeKill};
 /// How long a killed process may take to be gone: one in an uninterruptible wait can take longer,
 /// and the task's end does not wait for it.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What an executor may change of this process as a whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct MayChange {
+    pub(crate) subreaper: bool,
+    pub(crate) group: MayMove,
+}
 
 /// The means by which an executor ends trees of processes.
 #[derive(Debug)]
@@ -26,8 +33,9 @@ impl TreeKiller {
     ///
     /// # Errors
     /// What `wanted` lacks on this host.
-    pub(crate) fn new(wanted: Option<TreeKill>, subreaper: bool) -> Result<Self, String> {
-        let cgroups = Cgroups::new().and_then(|groups| {
+    pub(crate) fn new(wanted: Option<TreeKill>, may: MayChange) -> Result<Self, String> {
+        let MayChange { subreaper, group } = may;
+        let cgroups = Cgroups::new(group).and_then(|groups| {
             super::spawn::check_cgroup(&groups)?;
             Ok(groups)
         });
