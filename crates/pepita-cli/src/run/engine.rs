@@ -3,15 +3,17 @@
 //! Everything a run waits for arrives on one of a few channels, so that each mode of running is
 //! one loop over them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pepita::executor::{Backend, CpuExecutor, Executor, TaskContext};
-use pepita::pool::{Pool, PoolEvent, TaskHandle};
-use pepita::task::{ExecutionResult, Task, TaskError, TaskId, Unsupported};
+use pepita::pool::{Canceller, Pool, PoolEvent, PoolEventKind, TaskHandle};
+use pepita::task::{ExecutionResult, Task, TaskError, TaskId, TaskState, Unsupported};
 
 use super::brake::Brake;
 use super::spool::Outputs;
@@ -37,6 +39,7 @@ pub(crate) struct Engine {
     pool: Pool,
     executor: Arc<CpuExecutor>,
     brake: Arc<Brake>,
+    is_braked: Cell<bool>,
     room: usize,
     /// The tasks that were submitted and have not come back.
     active: HashMap<u64, TaskHandle>,
@@ -112,6 +115,7 @@ impl Engine {
             pool,
             executor,
             brake,
+            is_braked: Cell::new(false),
             room,
             active: HashMap::new(),
             sender,
@@ -208,9 +212,38 @@ impl Engine {
         self.pool.subscribe().receiver().clone()
     }
 
-    /// Lets no attempt begin any more; those that run go on.
+    /// Lets no attempt begin any more; those that run go on, and what waits for its next attempt,
+    /// now or when it has failed, ends.
     pub(crate) fn brake(&self) {
+        if self.is_braked.replace(true) {
+            return;
+        }
         self.brake.pull();
+        let events = self.pool.subscribe();
+        let cancellers: HashMap<TaskId, Canceller> = self
+            .active
+            .values()
+            .map(|handle| (handle.id(), handle.canceller()))
+            .collect();
+        for handle in self.active.values() {
+            if handle.state() == TaskState::Waiting {
+                handle.cancel();
+            }
+        }
+        let end_retries = move || {
+            for event in events {
+                if let PoolEventKind::Retrying { .. } = event.kind
+                    && let Some(canceller) = cancellers.get(&event.id)
+                {
+                    canceller.cancel();
+                }
+            }
+        };
+        // Without a thread for it, a retry ends when its time comes and the brake stops it.
+        let watching = thread::Builder::new()
+            .name("brake".into())
+            .spawn(end_retries);
+        tracing::debug!(is_watching = watching.is_ok(), "no attempt begins any more");
     }
 
     /// Ends the tasks that run, each with its grace, and those that wait.
@@ -266,10 +299,10 @@ impl Executor for Braked {
     }
 
     fn execute(&self, task: &Task, context: &TaskContext) -> Result<ExecutionResult, TaskError> {
+        Outputs::reset_current();
         if self.brake.is_pulled() {
             return Err(TaskError::Cancelled);
         }
-        Outputs::reset_current();
         self.inner.execute(task, context)
     }
 }

@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
@@ -57,8 +60,14 @@ pub(crate) enum JobLogError {
         line: usize,
     },
     /// A file that a fresh log would replace.
-    #[error("{}: not replaced, for it is no job log; expected a new file, or a log of an earlier run", path.display())]
+    #[error("{}: not touched, for it is no job log; expected a new file, or a log of an earlier run", path.display())]
     NoLog {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another run writes to it.
+    #[error("{}: another run writes this log; expected its end, or another file", path.display())]
+    InUse {
         /// The file.
         path: PathBuf,
     },
@@ -88,15 +97,24 @@ impl JobLog {
             .create(true)
             .open(path)
             .map_err(io)?;
-        if mode == Mode::Fresh {
-            if !is_log_or_empty(&file).map_err(io)? {
-                let path = path.to_owned();
-                return Err(JobLogError::NoLog { path });
+        // Held until the file is closed. A device, or a file system without locks, has none.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            let path = path.to_owned();
+            return Err(JobLogError::InUse { path });
+        }
+        if !is_log_or_empty(&file).map_err(io)? {
+            let path = path.to_owned();
+            return Err(JobLogError::NoLog { path });
+        }
+        let kept = match mode {
+            Mode::Fresh => 0,
+            Mode::Continued => {
+                file.rewind().map_err(io)?;
+                whole_lines_len(&file).map_err(io)?
             }
-            file.set_len(0).map_err(io)?;
-        } else {
-            let whole = whole_lines_len(&file).map_err(io)?;
-            file.set_len(whole).map_err(io)?;
+        };
+        if file.metadata().map_err(io)?.is_file() {
+            file.set_len(kept).map_err(io)?;
         }
         if file.metadata().map_err(io)?.len() == 0 {
             file.write_all(HEADER.as_bytes()).map_err(io)?;

@@ -221,11 +221,11 @@ impl Over {
                 self.summary.count(Status::AlreadyDone);
                 continue;
             }
-            if let Some(held) = &mut self.held {
-                held.expect(self.sequence);
-            }
             match self.recipe.task(&words) {
                 Ok(task) => {
+                    if let Some(held) = &mut self.held {
+                        held.expect(self.sequence);
+                    }
                     if self.console.format() == Format::Json {
                         self.keys.insert(task.id(), self.sequence);
                     }
@@ -239,6 +239,7 @@ impl Over {
                         self.sequence,
                         in_full(&error)
                     ));
+                    self.check_halt();
                 }
             }
         }

@@ -535,3 +535,9 @@ fn a_run_that_breaks_off_leaves_no_job_running() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(141));
 }
+
+#[test]
+fn an_argument_that_no_program_can_be_given_holds_nothing_up() {
+    let out = run_with_input(["run", "-k", "-j2", "--", "echo"], b"a\0b\n1\n2\n");
+    out.expect(1, "1\n2\n");
+}

@@ -218,3 +218,44 @@ fn a_signal_ends_a_plan_as_well() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(table.contains("1 cancelled, 1 skipped"), "{table}");
 }
+
+#[test]
+fn a_signal_ends_a_job_that_waits_for_its_next_attempt() {
+    let program = pepita([
+        "--json",
+        "run",
+        "-j1",
+        "--retries",
+        "3",
+        "--retry-delay",
+        "1h",
+    ])
+    .args(["--", "false", ":::", "a"])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::null())
+    .spawn();
+    let mut child = program.unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lines = lines.map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("\"retrying\"")));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert!(lines.any(|line| line.contains("\"summary\"")));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_log_that_another_run_writes_is_refused() {
+    let mut run = Waiting::start();
+    let log = run.dir.path().join("log");
+    let second = pepita(["run", "--resume", "--joblog", log.to_str().unwrap()])
+        .args(["--", "true", ":::", "x"])
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(message.contains("another run writes this log"), "{message}");
+    assert_eq!(second.status.code(), Some(2));
+    run.signal(Signal::INT, "no new job starts");
+    run.release();
+    let (code, _, jobs) = run.end();
+    assert_eq!((code, jobs), (Some(130), vec![1]));
+}

@@ -131,9 +131,14 @@ pub(crate) fn panic_message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("(without words)").to_owned();
-    // What was thrown may panic once more when it is dropped.
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
+    // What was thrown may panic once more when it is dropped, and so may what that throws.
+    let mut thrown = panic;
+    for _ in 0..4 {
+        match catch_unwind(AssertUnwindSafe(|| drop(thrown))) {
+            Ok(()) => return text,
+            Err(again) => thrown = again,
+        }
     }
+    std::mem::forget(thrown);
     text
 }
