@@ -219,6 +219,9 @@ impl Engine {
             return;
         }
         self.brake.pull();
+        if self.active.is_empty() {
+            return;
+        }
         let events = self.pool.subscribe();
         let cancellers: HashMap<TaskId, Canceller> = self
             .active

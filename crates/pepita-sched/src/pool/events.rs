@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::task::{Exit, Stop, TaskId};
 
@@ -101,7 +101,8 @@ pub(super) struct Subscribers {
 
 impl Subscribers {
     pub(super) fn add(&self) -> Events {
-        let (sender, receiver) = bounded(EVENTS_MAX);
+        // Not a bounded channel, which would make room for all of them at once.
+        let (sender, receiver) = unbounded();
         let lost = Arc::new(AtomicU64::new(0));
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         list.push((sender, lost.clone()));
@@ -120,13 +121,12 @@ impl Subscribers {
             kind: kind(),
         };
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        list.retain(|(sender, lost)| match sender.try_send(event.clone()) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
+        list.retain(|(sender, lost)| {
+            if sender.len() >= EVENTS_MAX {
                 lost.fetch_add(1, Ordering::Relaxed);
-                true
+                return true;
             }
-            Err(TrySendError::Disconnected(_)) => false,
+            sender.send(event.clone()).is_ok()
         });
         self.any.store(!list.is_empty(), Ordering::Release);
     }

@@ -485,3 +485,15 @@ fn a_kill_ends_a_process_that_has_its_grace_already() {
     assert_eq!(result.exit, pepita_sched::task::Exit::Signal(9));
     assert_eq!(result.stopped, Some(Stop::Cancelled));
 }
+
+#[test]
+fn a_subscriber_that_takes_nothing_loses_events_and_holds_nothing_up() {
+    let pool = Pool::builder().cpu_workers(1).build().unwrap();
+    let events = pool.subscribe();
+    let tasks = (0..30_000).map(|_| Task::function(|_| ()).build().unwrap());
+    assert_eq!(pool.map(tasks).count(), 30_000);
+    drop(pool);
+    // Three events a task, of which 65,536 wait.
+    assert_eq!(events.lost(), 90_000 - 65_536);
+    assert_eq!(events.count(), 65_536);
+}
