@@ -1,8 +1,8 @@
 //! Processes started from inside a program: a [`Pool`], and threads with `std::process`.
 
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use anyhow::{Result, ensure};
@@ -16,7 +16,7 @@ use crate::case::Contender;
 use crate::host::memory_gib;
 use crate::timing::wall_ms;
 
-/// Ours: one pool for all rounds, outputs captured, results in order.
+/// Ours: one pool for all rounds, outputs captured, results gathered by a callback.
 #[derive(Debug)]
 pub(super) struct PoolProcesses {
     pool: Pool,
@@ -60,8 +60,29 @@ impl PoolProcesses {
             let task = Task::binary(program).arg(number.to_string()).build();
             task.unwrap_or_else(|error| unreachable!("a fixed path and a number: {error}"))
         };
+        // Gathered where they come, as the two threads beside it do: an iterator over outcomes wakes
+        // the thread that takes them for each one.
+        let outcomes = Arc::new(Mutex::new(Vec::with_capacity(self.count)));
+        let (all_there, wait) = mpsc::channel();
+        for number in 0..self.count {
+            let (outcomes, all_there, count) = (outcomes.clone(), all_there.clone(), self.count);
+            let gather = move |outcome| {
+                let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                outcomes.push(outcome);
+                if outcomes.len() == count {
+                    // The other end waits below.
+                    let _ = all_there.send(());
+                }
+            };
+            drop(self.pool.submit_then(task(number), gather)?);
+        }
+        wait.recv()?;
         let mut results = Vec::with_capacity(self.count);
-        for outcome in self.pool.map((0..self.count).map(task)) {
+        for outcome in outcomes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
             let result = outcome?;
             ensure!(result.is_success(), "{:?}", result.exit);
             results.push(result);
