@@ -9,7 +9,7 @@ use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
 use command::CommandLine;
 use functions::{PeerFunctions, PoolFunctions};
 use idle::IdlePool;
-use processes::{PoolProcesses, StdProcesses};
+use processes::{MappedProcesses, PoolProcesses, StdProcesses};
 
 /// `cargo xtask bench tasks`.
 pub const SUITE: Suite = Suite {
@@ -52,6 +52,7 @@ fn cases(settings: &Settings) -> Vec<Case> {
             parallel,
         ),
         in_process(count),
+        mapped(count),
         big_parent(count),
         functions(settings),
         idle(),
@@ -78,6 +79,21 @@ fn in_process(count: usize) -> Case {
         .bar(Bar::Ratio(1.0))
         .contender(Role::Ours, Home::Own, "Pool, 2 workers", move || {
             PoolProcesses::new(count)
+        })
+        .contender(
+            Role::Peer,
+            Home::Own,
+            "std Command::output, 2 threads",
+            move || Ok(StdProcesses { count }),
+        )
+}
+
+fn mapped(count: usize) -> Case {
+    let work = format!("{count} × /bin/true from inside a program, outcomes taken in order");
+    Case::new("processes-map", Unit::Time("ms"), work)
+        .bar(Bar::Ratio(1.0))
+        .contender(Role::Ours, Home::Own, "Pool::map, 2 workers", move || {
+            MappedProcesses::new(count)
         })
         .contender(
             Role::Peer,

@@ -56,10 +56,6 @@ impl PoolProcesses {
     }
 
     fn run(&self, program: &'static str) -> Result<Vec<ExecutionResult>> {
-        let task = |number: usize| {
-            let task = Task::binary(program).arg(number.to_string()).build();
-            task.unwrap_or_else(|error| unreachable!("a fixed path and a number: {error}"))
-        };
         // Gathered where they come, as the two threads beside it do: an iterator over outcomes wakes
         // the thread that takes them for each one.
         let outcomes = Arc::new(Mutex::new(Vec::with_capacity(self.count)));
@@ -74,7 +70,7 @@ impl PoolProcesses {
                     let _ = all_there.send(());
                 }
             };
-            drop(self.pool.submit_then(task(number), gather)?);
+            drop(self.pool.submit_then(numbered(program, number), gather)?);
         }
         wait.recv()?;
         let mut results = Vec::with_capacity(self.count);
@@ -101,6 +97,43 @@ impl Contender for PoolProcesses {
     fn round(&mut self) -> Result<f64> {
         wall_ms(|| self.run(TRUE).map(drop))
     }
+}
+
+/// Ours by [`Pool::map`]: one thread takes the outcomes in order, and is woken for each.
+#[derive(Debug)]
+pub(super) struct MappedProcesses(PoolProcesses);
+
+impl MappedProcesses {
+    pub(super) fn new(count: usize) -> Result<Self> {
+        PoolProcesses::new(count).map(Self)
+    }
+
+    fn run(&self, program: &'static str) -> Result<String> {
+        let tasks = (0..self.0.count).map(|number| numbered(program, number));
+        let mut outputs = String::new();
+        for outcome in self.0.pool.map(tasks) {
+            let result = outcome?;
+            ensure!(result.is_success(), "{:?}", result.exit);
+            outputs += &result.stdout_string();
+        }
+        Ok(outputs)
+    }
+}
+
+impl Contender for MappedProcesses {
+    fn answer(&mut self) -> Result<String> {
+        Ok(sorted(&self.run(ECHO)?))
+    }
+
+    fn round(&mut self) -> Result<f64> {
+        wall_ms(|| self.run(TRUE).map(drop))
+    }
+}
+
+/// A program with its number as the argument.
+fn numbered(program: &'static str, number: usize) -> Task {
+    let task = Task::binary(program).arg(number.to_string()).build();
+    task.unwrap_or_else(|error| unreachable!("a fixed path and a number: {error}"))
 }
 
 /// `std`: threads that take the next number and call [`Command::output`].
