@@ -93,13 +93,6 @@ pub struct Programs {
     pub(crate) grace: Duration,
 }
 
-impl Programs {
-    /// The path of each program, in order.
-    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
-        self.stages.iter().map(|stage| &stage.path)
-    }
-}
-
 /// Work that this crate does not know, for an [`Executor`](crate::executor::Executor) that does.
 pub trait Payload: Any + Send + Sync + std::fmt::Debug {
     /// What it is, in words that fit "the executor does not run …": `"a SIMD task"`.
