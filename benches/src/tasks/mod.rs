@@ -18,8 +18,11 @@ pub const SUITE: Suite = Suite {
     cases,
 };
 
-/// Processes of a round. A tenth of the 4,000 of a run, so that rounds alternate often; `--size 4000`
-/// measures them in one piece.
+/// Processes of a round of whole programs that need little beside them: start-up then weighs as it
+/// does in a run that takes seconds.
+const MANY_PROCESSES: usize = 4000;
+
+/// Processes of the other rounds, which alternate more often for it.
 const PROCESSES: usize = 400;
 
 /// Functions of a round.
@@ -36,10 +39,11 @@ const BIG_GIB: usize = 4;
 
 fn cases(settings: &Settings) -> Vec<Case> {
     let count = settings.size.unwrap_or(PROCESSES);
-    let xargs = move || CommandLine::xargs(WORKERS, count);
+    let many = settings.size.unwrap_or(MANY_PROCESSES);
+    let xargs = move || CommandLine::xargs(WORKERS, many);
     let parallel = move || CommandLine::parallel(WORKERS, count);
     vec![
-        over_lines(settings, count, "processes-xargs", Bar::Ratio(1.35)).contender(
+        over_lines(settings, many, "processes-xargs", Bar::Ratio(1.35)).contender(
             Role::Peer,
             Home::Shared,
             "xargs -P2 -n1",

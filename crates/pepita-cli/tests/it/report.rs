@@ -1,5 +1,7 @@
 //! What programs read: `--json`, `doctor`, `completions`, the log.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::run;
@@ -159,4 +161,29 @@ fn with_json_an_error_is_one_object_on_standard_error() {
         let error: serde_json::Value = serde_json::from_str(&ran.stderr).unwrap();
         assert!(error["error"].is_string(), "{args:?}: {error}");
     }
+}
+
+/// What `pepita run` prints on a terminal that controls its session.
+fn on_a_terminal(arguments: &str) -> String {
+    let program = env!("CARGO_BIN_EXE_pepita");
+    let line = format!("exec < /dev/tty && {program} run {arguments}");
+    let mut script = Command::new("script");
+    let output = script.args(["-qec", &line, "/dev/null"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_job_has_no_terminal_even_if_pepita_has_one() {
+    let job = "(exec < /dev/tty) 2>/dev/null; echo status $?:";
+    let text = on_a_terminal(&format!("--shell -- '{job}' ::: x"));
+    assert!(text.contains("status 2: x"), "{text:?}");
+}
+
+#[test]
+fn on_a_terminal_a_bar_counts_the_jobs_and_is_wiped_at_the_end() {
+    let text = on_a_terminal("-j1 -- true ::: a b");
+    let wiped = text.rsplit_once("\x1b[K").unwrap().1;
+    assert!(text.contains("0/2") && !wiped.contains("/2"), "{text:?}");
+    assert!(wiped.starts_with("pepita: 2 succeeded in "), "{text:?}");
 }

@@ -11,9 +11,11 @@ use crate::task::{
 /// Runs binaries and pipelines as child processes, and functions on the calling thread.
 ///
 /// A child is made without a copy of this process (`CLONE_VM | CLONE_VFORK`), as the leader of a
-/// session of its own. It gets the three standard streams, no other descriptor, no blocked
-/// signal, the default action of SIGPIPE, and the variable `PEPITA_TASK_ID`. It dies with the
-/// thread that runs it. A task is over when its programs have exited: processes that they left
+/// process group (at the levels that search for processes, of a session) without a terminal. It
+/// gets the three standard streams, no other descriptor, no blocked signal, the default action of
+/// SIGPIPE, the environment that this process had when the executor was built, and the variable
+/// `PEPITA_TASK_ID`. It dies with the thread that runs it. A task is over when its programs have
+/// exited: processes that they left
 /// behind are ended then, as far as the executor's [`TreeKill`] reaches.
 ///
 /// ```

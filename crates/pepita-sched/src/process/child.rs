@@ -21,6 +21,9 @@ use rustix::io::Errno;
 use super::raw;
 use super::signals::set_mask;
 
+#[expect(clippy::cast_possible_truncation, reason = "a number of 16 bits")]
+const TIOCNOTTY: usize = libc::TIOCNOTTY as usize;
+
 /// What the child is to do.
 pub(super) struct Plan<'a> {
     pub(super) path: *const c_char,
@@ -34,6 +37,10 @@ pub(super) struct Plan<'a> {
     pub(super) limits: &'a [(c_int, libc::rlimit64)],
     /// A mask for `sched_setaffinity`; empty for none.
     pub(super) cpu_mask: &'a [u64],
+    /// Whether it leads a session of its own; else it leads a process group.
+    pub(super) leads_session: bool,
+    /// The terminal that it leaves as the leader of a process group; negative for none.
+    pub(super) terminal: RawFd,
     /// Its parent's process id, as it sees it.
     pub(super) parent: libc::pid_t,
     /// Whether it still has its parent's signal handlers.
@@ -48,6 +55,7 @@ pub(super) enum Step {
     Stack = 1,
     Clone,
     Session,
+    ProcessGroup,
     DeathSignal,
     Stream,
     WorkingDir,
@@ -57,10 +65,11 @@ pub(super) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Stack,
         Self::Clone,
         Self::Session,
+        Self::ProcessGroup,
         Self::DeathSignal,
         Self::Stream,
         Self::WorkingDir,
@@ -75,6 +84,7 @@ impl Step {
             Self::Stack => "mmap",
             Self::Clone => "clone3",
             Self::Session => "setsid",
+            Self::ProcessGroup => "setpgid",
             Self::DeathSignal => "prctl(PR_SET_PDEATHSIG)",
             Self::Stream => "dup3",
             Self::WorkingDir => "fchdir",
@@ -147,7 +157,17 @@ pub(super) fn exit(code: usize) -> ! {
 fn become_program(plan: &Plan<'_>) -> Result<(), Refused> {
     let kill = raw::word(libc::SIGKILL);
     let prctl = raw::word(libc::PR_SET_PDEATHSIG);
-    simple(Step::Session, libc::SYS_setsid, [0, 0, 0])?;
+    if plan.leads_session {
+        simple(Step::Session, libc::SYS_setsid, [0, 0, 0])?;
+    } else {
+        simple(Step::ProcessGroup, libc::SYS_setpgid, [0, 0, 0])?;
+        if plan.terminal >= 0 {
+            // Leaves the session's other processes their terminal (tty_ioctl(4)). Its descendants
+            // have none either: only the leader of a session can get one. It may be no longer ours.
+            let arguments = [raw::word(plan.terminal), TIOCNOTTY, 0];
+            let _not_ours = simple(Step::ProcessGroup, libc::SYS_ioctl, arguments);
+        }
+    }
     simple(Step::DeathSignal, libc::SYS_prctl, [prctl, kill, 0])?;
     // The parent may have died before that call: then nobody would end this child.
     if simple(Step::DeathSignal, libc::SYS_getppid, [0, 0, 0])? != raw::word(plan.parent) {

@@ -48,6 +48,11 @@ pub(super) fn reap_from_now_on() {
     REAPS.store(is_reaper, Ordering::SeqCst);
 }
 
+/// Whether orphans fall to this process, and it waits for them.
+pub(super) fn reaps() -> bool {
+    REAPS.load(Ordering::SeqCst)
+}
+
 fn programs_of_all() -> RwLockWriteGuard<'static, HashSet<Pid>> {
     PROGRAMS.write().unwrap_or_else(PoisonError::into_inner)
 }
@@ -350,7 +355,7 @@ fn wait(pidfd: Option<&OwnedFd>, deadline: Instant) -> io::Result<()> {
 /// Takes away the zombies of orphans, if they fall to this process. A child that this process made
 /// otherwise is left to who made it, as long as it stays in this process's own session.
 pub(super) fn reap_orphans() -> io::Result<()> {
-    if !REAPS.load(Ordering::SeqCst) {
+    if !reaps() {
         return Ok(());
     }
     // By the process table: a session without a leader in this pid namespace shows as 0.

@@ -1,6 +1,6 @@
 //! [`Image`]: what `execve` takes, laid out in memory before the child exists.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -10,45 +10,113 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use super::lookup;
 use crate::task::{Program, SpawnError};
 
+/// The variables of this process, as `NAME=value`.
+///
+/// Taken once: a program's environment costs nothing to lay out then, and is not read while another
+/// thread changes it.
+#[derive(Debug)]
+pub(super) struct Inherited(Vec<CString>);
+
+impl Inherited {
+    /// Those of now, without `mark`, which each program has of its own.
+    pub(super) fn take(mark: &str) -> Self {
+        let variables = std::env::vars_os().filter(|(name, _)| name != mark);
+        Self(
+            variables
+                .map(|(name, value)| entry(&name, &value))
+                .collect(),
+        )
+    }
+}
+
 /// Path, arguments, environment and directory of one program, as NUL-terminated strings.
 #[derive(Debug)]
-pub(super) struct Image {
+pub(super) struct Image<'a> {
     pub(super) path: CString,
     pub(super) args: Vec<CString>,
-    pub(super) environment: Vec<CString>,
+    inherited: Vec<&'a CStr>,
+    /// What the program sets itself, and the mark.
+    own: Vec<CString>,
     /// Its working directory; `None` is that of this process.
     pub(super) dir: Option<OwnedFd>,
 }
 
-impl Image {
+impl<'a> Image<'a> {
     /// Looks the program up and lays out its strings; `mark` is one more variable.
-    pub(super) fn new(program: &Program, mark: (&str, &str)) -> Result<Self, SpawnError> {
-        let environment = environment(program, mark);
+    pub(super) fn new(
+        program: &Program,
+        inherited: &'a Inherited,
+        mark: (&str, &str),
+    ) -> Result<Self, SpawnError> {
         let dir = match &program.working_dir {
             Some(dir) => Some(open_dir(dir)?),
             None => None,
         };
-        let from = dir.as_ref().map_or(CWD, |dir| dir.as_fd());
-        let path_variable = lookup::variable(&environment, "PATH");
-        let path = lookup::executable(&program.path, path_variable.as_deref(), from)?;
-        let args = std::iter::once(program.path.as_os_str())
-            .chain(program.args.iter().map(OsString::as_os_str))
-            .map(c_string)
-            .collect();
-        let environment = environment.iter().map(|entry| c_string(entry)).collect();
-        Ok(Self {
-            path: c_string(path.as_os_str()),
-            args,
-            environment,
+        let mut image = Self {
+            path: CString::default(),
+            args: std::iter::once(program.path.as_os_str())
+                .chain(program.args.iter().map(OsString::as_os_str))
+                .map(|text| c_string(text.as_bytes()))
+                .collect(),
+            inherited: Vec::new(),
+            own: Vec::new(),
             dir,
-        })
+        };
+        image.lay_out_environment(program, inherited);
+        let from = image.dir.as_ref().map_or(CWD, |dir| dir.as_fd());
+        let path_variable = image.variable("PATH");
+        let path = lookup::executable(&program.path, path_variable, from)?;
+        image.path = c_string(path.as_os_str().as_bytes());
+        image
+            .own
+            .push(entry(OsStr::new(mark.0), OsStr::new(mark.1)));
+        Ok(image)
+    }
+
+    /// Strings that `execve` finds no program for.
+    pub(super) fn of_nothing() -> Self {
+        Self {
+            path: CString::default(),
+            args: Vec::new(),
+            inherited: Vec::new(),
+            own: Vec::new(),
+            dir: None,
+        }
+    }
+
+    fn lay_out_environment(&mut self, program: &Program, inherited: &'a Inherited) {
+        if !program.env_clear {
+            self.inherited = inherited.0.iter().map(CString::as_c_str).collect();
+        }
+        for (name, value) in &program.env {
+            let is_other = |present: &CStr| value_of(present, name).is_none();
+            self.inherited.retain(|present| is_other(present));
+            self.own.retain(|present| is_other(present));
+            if let Some(value) = value {
+                self.own.push(entry(name, value));
+            }
+        }
+    }
+
+    /// Every variable, as `NAME=value`.
+    pub(super) fn environment(&self) -> impl Iterator<Item = &CStr> {
+        let own = self.own.iter().map(CString::as_c_str);
+        self.inherited.iter().copied().chain(own)
+    }
+
+    /// The value of a variable; of several, the last counts.
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        let values = self
+            .environment()
+            .filter_map(|entry| value_of(entry, OsStr::new(name)));
+        values.last()
     }
 
     /// Bytes that the kernel copies: strings, their NULs and the pointers to them.
     pub(super) fn size_bytes(&self) -> usize {
-        let strings = self.args.iter().chain(&self.environment);
-        strings
-            .map(|string| string.as_bytes_with_nul().len() + size_of::<usize>())
+        let args = self.args.iter().map(CString::as_c_str);
+        args.chain(self.environment())
+            .map(|string| string.count_bytes() + 1 + size_of::<usize>())
             .sum()
     }
 
@@ -63,28 +131,14 @@ impl Image {
     }
 }
 
-/// The variables of this process, if inherited, with the program's changes and the mark, as
-/// `NAME=value`.
-fn environment(program: &Program, mark: (&str, &str)) -> Vec<OsString> {
-    let inherited = (!program.env_clear)
-        .then(std::env::vars_os)
-        .into_iter()
-        .flatten();
-    let mut variables: Vec<(OsString, OsString)> = inherited.collect();
-    for (name, value) in &program.env {
-        variables.retain(|(present, _)| present != name);
-        if let Some(value) = value {
-            variables.push((name.clone(), value.clone()));
-        }
-    }
-    variables.retain(|(present, _)| present != mark.0);
-    variables.push((mark.0.into(), mark.1.into()));
-    let joined = variables.into_iter().map(|(mut name, value)| {
-        name.push("=");
-        name.push(value);
-        name
-    });
-    joined.collect()
+fn entry(name: &OsStr, value: &OsStr) -> CString {
+    c_string([name.as_bytes(), value.as_bytes()].join(&b'='))
+}
+
+/// What `entry` says that `name` is, if it is about `name`.
+fn value_of<'e>(entry: &'e CStr, name: &OsStr) -> Option<&'e OsStr> {
+    let value = entry.to_bytes().strip_prefix(name.as_bytes())?;
+    value.strip_prefix(b"=").map(OsStr::from_bytes)
 }
 
 fn open_dir(dir: &PathBuf) -> Result<OwnedFd, SpawnError> {
@@ -95,7 +149,40 @@ fn open_dir(dir: &PathBuf) -> Result<OwnedFd, SpawnError> {
     })
 }
 
-fn c_string(text: &OsStr) -> CString {
-    CString::new(text.as_bytes())
+fn c_string(text: impl AsRef<[u8]>) -> CString {
+    CString::new(text.as_ref())
         .expect("`TaskBuilder::build` refuses NUL, and an inherited variable came as a C string")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_setting_of_a_variable_counts() {
+        let inherited = Inherited(["PATH=a", "PATHX=b"].map(c_string).into());
+        let program = Program::new("/bin/true").env("A", "1").env("A", "2");
+        let set = |program: Program| {
+            let image = Image::new(&program, &inherited, ("MARK", "m")).unwrap();
+            let path = image.variable("PATH").map(OsStr::to_owned);
+            let all: Vec<String> = image
+                .environment()
+                .map(|entry| entry.to_string_lossy().into_owned())
+                .collect();
+            (path, all.join(" "))
+        };
+        let path = |value: &str| Some(OsString::from(value));
+        assert_eq!(
+            set(program.clone()),
+            (path("a"), "PATH=a PATHX=b A=2 MARK=m".into())
+        );
+        assert_eq!(
+            set(program.clone().env("PATH", "c")),
+            (path("c"), "PATHX=b A=2 PATH=c MARK=m".into())
+        );
+        assert_eq!(
+            set(program.env_remove("PATH")),
+            (None, "PATHX=b A=2 MARK=m".into())
+        );
+    }
 }

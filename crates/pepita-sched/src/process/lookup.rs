@@ -1,6 +1,6 @@
 //! Finds a program as a shell does.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -80,17 +80,6 @@ pub(super) fn explain(errno: Errno, path: &Path, dir: BorrowedFd<'_>, bytes: usi
     }
 }
 
-/// The value that `name` ends up with in an environment made of `NAME=value` strings.
-pub(super) fn variable(environment: &[OsString], name: &str) -> Option<OsString> {
-    environment.iter().rev().find_map(|entry| {
-        let value = entry
-            .as_bytes()
-            .strip_prefix(name.as_bytes())?
-            .strip_prefix(b"=")?;
-        Some(OsStr::from_bytes(value).to_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,12 +140,5 @@ mod tests {
             "a:b",
             Err("\"missing\" was not found in the directories of its PATH"),
         );
-    }
-
-    #[test]
-    fn the_last_setting_of_a_variable_counts() {
-        let environment = ["PATH=a", "PATHX=b", "PATH=c"].map(OsString::from);
-        assert_eq!(variable(&environment, "PATH"), Some("c".into()));
-        assert_eq!(variable(&environment, "PAT"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Runs the programs of one attempt: starts them, feeds and drains them, and waits.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 use super::cgroup::{Group, refuse_limits};
 use super::child::{Refused, Step};
 use super::descendants::MARK;
-use super::image::Image;
+use super::image::{Image, Inherited};
 use super::spawn::{self, Child, Setup};
 use super::stream::{self, Feed, Given, Sink, Wake, Which};
 use super::tree::{Tree, TreeKiller};
@@ -24,7 +25,9 @@ use crate::task::{
 #[derive(Debug)]
 pub(crate) struct Runner {
     killer: TreeKiller,
-    null: std::os::fd::OwnedFd,
+    null: OwnedFd,
+    terminal: Option<OwnedFd>,
+    inherited: Inherited,
     /// One for each attempt that ran at the same time as others.
     benches: Mutex<Vec<Bench>>,
 }
@@ -46,6 +49,8 @@ impl Runner {
         Ok(Self {
             killer,
             null: stream::open_null()?,
+            terminal: stream::open_terminal(),
+            inherited: Inherited::take(MARK),
             benches: Mutex::default(),
         })
     }
@@ -183,12 +188,12 @@ impl<'a> Attempt<'a> {
         programs: &Programs,
         tree: Tree<'a>,
     ) -> Result<Self, TaskError> {
-        let mark = (MARK, id.to_string());
+        let mark = id.to_string();
         let images = programs
             .stages
             .iter()
-            .map(|stage| Image::new(stage, (mark.0, &mark.1)));
-        let images: Vec<Image> = images.collect::<Result<_, _>>()?;
+            .map(|stage| Image::new(stage, &runner.inherited, (MARK, &mark)));
+        let images: Vec<Image<'_>> = images.collect::<Result<_, _>>()?;
         let (first_input, stdin) = Feed::new(&programs.stdin)?;
         let (last_output, stdout) = Sink::new(&programs.stdout, Which::Stdout)?;
         let (errors, stderr) = Sink::new(&programs.stderr, Which::Stderr)?;
@@ -221,6 +226,8 @@ impl<'a> Attempt<'a> {
                 cpu_mask: &cpu_mask,
                 cgroup: attempt.tree.group().map(Group::as_fd),
                 pid_namespace: attempt.tree.level() == TreeKill::PidNamespace,
+                session: attempt.tree.needs_session(),
+                terminal: runner.terminal.as_ref().map(AsFd::as_fd),
             };
             let child = attempt
                 .tree
@@ -520,7 +527,7 @@ fn cpu_mask(cpus: &[u32]) -> Vec<u64> {
 }
 
 /// What a failed start means, in the terms of the task.
-fn explain(image: &Image, refused: Refused) -> TaskError {
+fn explain(image: &Image<'_>, refused: Refused) -> TaskError {
     let error = match refused.step {
         Step::Exec => image.explain(refused.errno),
         step => SpawnError::System {

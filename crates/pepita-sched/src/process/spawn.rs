@@ -17,7 +17,7 @@
 //! * **no-handler**: no signal handler of the parent runs in the child: `CLONE_CLEAR_SIGHAND`
 //!   resets them, or all signals are blocked until the child has reset them itself.
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -45,6 +45,11 @@ pub(super) struct Setup<'a> {
     pub(super) cgroup: Option<BorrowedFd<'a>>,
     /// Whether it gets a pid namespace of its own.
     pub(super) pid_namespace: bool,
+    /// Whether it leads a session of its own, which costs a scheduling group (sched(7), autogroup);
+    /// else it leads a process group.
+    pub(super) session: bool,
+    /// The terminal of this process, which the leader of a process group is to leave.
+    pub(super) terminal: Option<BorrowedFd<'a>>,
 }
 
 /// A child that nobody has waited for yet.
@@ -56,12 +61,12 @@ pub(super) struct Child {
     init: Option<Init>,
 }
 
-/// Starts `image` as the leader of a session of its own; it dies with the calling thread.
+/// Starts `image` as the leader of a session or process group; it dies with the calling thread.
 ///
 /// Descriptors above 2 and the signal mask are not passed on, and SIGPIPE has its default action.
-pub(super) fn spawn(image: &Image, setup: &Setup<'_>) -> Result<Child, Refused> {
-    let args = pointers(&image.args);
-    let environment = pointers(&image.environment);
+pub(super) fn spawn(image: &Image<'_>, setup: &Setup<'_>) -> Result<Child, Refused> {
+    let args = pointers(image.args.iter().map(CString::as_c_str));
+    let environment = pointers(image.environment());
     let failure = Failure::default();
     let mut plan = Plan {
         path: image.path.as_ptr(),
@@ -71,6 +76,8 @@ pub(super) fn spawn(image: &Image, setup: &Setup<'_>) -> Result<Child, Refused> 
         dir: image.dir.as_ref().map_or(-1, AsRawFd::as_raw_fd),
         limits: setup.limits,
         cpu_mask: setup.cpu_mask,
+        leads_session: setup.session,
+        terminal: setup.terminal.map_or(-1, |fd| fd.as_raw_fd()),
         parent: rustix::process::getpid().as_raw_nonzero().get(),
         reset_handlers: false,
         failure: &failure,
@@ -147,14 +154,10 @@ fn check(cgroup: Option<BorrowedFd<'_>>, pid_namespace: bool, place: &str) -> Re
         cpu_mask: &[],
         cgroup,
         pid_namespace,
+        session: pid_namespace,
+        terminal: None,
     };
-    let image = Image {
-        path: CString::default(),
-        args: vec![],
-        environment: vec![],
-        dir: None,
-    };
-    match spawn(&image, &setup) {
+    match spawn(&Image::of_nothing(), &setup) {
         Err(Refused {
             step: Step::Exec, ..
         }) => Ok(()),
@@ -170,12 +173,8 @@ fn last_errno() -> Errno {
     Errno::from_raw_os_error(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ptr())
-        .chain([ptr::null()])
-        .collect()
+fn pointers<'s>(strings: impl Iterator<Item = &'s CStr>) -> Vec<*const c_char> {
+    strings.map(CStr::as_ptr).chain([ptr::null()]).collect()
 }
 
 /// Makes the child; by `clone` where a seccomp filter hides `clone3`, as container engines do
@@ -310,19 +309,22 @@ fn with_stack<T>(use_it: impl FnOnce(&ChildStack) -> Result<T, Refused>) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use super::super::image::Inherited;
     use super::*;
     use crate::task::Program;
 
     #[test]
     fn the_older_clone_makes_a_child_as_clone3_does() {
+        let inherited = Inherited::take("MARK");
         let image = |script: &str| {
             let program = Program::new("/bin/sh").args(["-c", script]);
-            Image::new(&program, ("MARK", "")).unwrap()
+            Image::new(&program, &inherited, ("MARK", "")).unwrap()
         };
         let null = super::super::stream::open_null().unwrap();
         let failure = Failure::default();
-        let start = |image: &Image| {
-            let (args, environment) = (pointers(&image.args), pointers(&image.environment));
+        let start = |image: &Image<'_>| {
+            let args = pointers(image.args.iter().map(CString::as_c_str));
+            let environment = pointers(image.environment());
             let mut plan = Plan {
                 path: image.path.as_ptr(),
                 args: args.as_ptr(),
@@ -331,6 +333,8 @@ mod tests {
                 dir: -1,
                 limits: &[],
                 cpu_mask: &[],
+                leads_session: true,
+                terminal: -1,
                 parent: rustix::process::getpid().as_raw_nonzero().get(),
                 reset_handlers: false,
                 failure: &failure,

@@ -60,6 +60,13 @@ pub(super) fn open_null() -> io::Result<OwnedFd> {
     Ok(openat(CWD, "/dev/null", flags, Mode::empty()).and_then(above_standard)?)
 }
 
+/// The controlling terminal of this process, if it has one.
+pub(super) fn open_terminal() -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = openat(CWD, "/dev/tty", flags, Mode::empty());
+    terminal.and_then(above_standard).ok()
+}
+
 fn set_nonblocking(fd: &OwnedFd, access: OFlags) -> Result<(), TaskError> {
     fcntl_setfl(fd, access | OFlags::NONBLOCK).map_err(|errno| TaskError::System {
         operation: "fcntl",

@@ -77,7 +77,7 @@ pub(super) struct Tree<'a> {
     id: TaskId,
     level: TreeKill,
     group: Option<&'a Group>,
-    /// The programs that were started: leaders of sessions, not waited for yet.
+    /// The programs that were started: leaders of sessions or process groups, not waited for yet.
     leaders: Vec<Pid>,
     /// Their descendants, where those have to be searched for.
     hunt: Hunt,
@@ -105,6 +105,12 @@ impl<'a> Tree<'a> {
 
     pub(super) fn group(&self) -> Option<&'a Group> {
         self.group
+    }
+
+    /// Whether its processes are told by their session: at the levels that search for them, and
+    /// where this process waits for orphans.
+    pub(super) fn needs_session(&self) -> bool {
+        self.level != TreeKill::Cgroup || descendants::reaps()
     }
 
     /// Makes a child that belongs to the task.

@@ -51,7 +51,8 @@ impl Program {
         self
     }
 
-    /// Sets an environment variable, on top of what is inherited.
+    /// Sets an environment variable, on top of what is inherited: the variables that this process
+    /// had when the executor was built.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), Some(value.into())));

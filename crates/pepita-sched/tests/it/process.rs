@@ -146,14 +146,14 @@ fn a_child_gets_three_descriptors_and_no_other() {
 }
 
 #[test]
-fn a_child_leads_a_session_and_has_no_terminal() {
+fn a_child_leads_a_process_group_and_has_no_terminal() {
     let stat = stdout(sh("cat /proc/$$/stat; echo $$"));
     let (stat, pid) = stat.trim().rsplit_once('\n').unwrap();
     let fields: Vec<&str> = stat.split(' ').collect();
     assert_eq!(
-        (fields[5], fields[6]),
+        (fields[4], fields[6]),
         (pid, "0"),
-        "session, terminal: {stat}"
+        "process group, terminal: {stat}"
     );
 }
 
