@@ -1,8 +1,8 @@
 //! Many tasks at once: [`Map`] and [`AsCompleted`].
 
 use std::collections::{BTreeMap, VecDeque};
-
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Pool, SubmitError, TaskHandle, TrySubmitError};
 use crate::task::{ExecutionResult, Task, TaskError, TaskId};
@@ -90,8 +90,9 @@ struct Submitting<'a, I> {
     /// What a worker of this pool has submitted: it runs what nobody else does, as
     /// [`TaskHandle::wait`] would.
     own: VecDeque<TaskHandle>,
-    sender: Sender<Completed>,
-    receiver: Receiver<Completed>,
+    completed: Arc<Completions>,
+    /// Taken out of `completed` and not given out.
+    taken: VecDeque<Completed>,
 }
 
 #[derive(Debug)]
@@ -103,7 +104,6 @@ struct Completed {
 
 impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
     fn new(pool: &'a Pool, tasks: I) -> Self {
-        let (sender, receiver) = unbounded();
         Self {
             pool,
             tasks: Some(tasks),
@@ -111,8 +111,8 @@ impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
             submitted: 0,
             open: 0,
             own: VecDeque::new(),
-            sender,
-            receiver,
+            completed: Arc::default(),
+            taken: VecDeque::new(),
         }
     }
 
@@ -125,14 +125,17 @@ impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
         if self.open == 0 {
             return None;
         }
-        self.open -= 1;
-        while self.receiver.is_empty()
+        while self.taken.is_empty()
+            && self.completed.is_empty()
             && let Some(handle) = self.own.pop_front()
         {
             handle.wait_done();
         }
-        // This value holds a sender, so the channel cannot be closed.
-        self.receiver.recv().ok()
+        if self.taken.is_empty() {
+            self.taken = self.completed.take(self.open);
+        }
+        self.open -= 1;
+        self.taken.pop_front()
     }
 
     /// Submits one task; says whether the next one should be tried.
@@ -142,8 +145,8 @@ impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
             self.tasks = None;
             return false;
         };
-        let (id, index, sender) = (task.id(), self.submitted, self.sender.clone());
-        let done = move |outcome| drop(sender.send(Completed { index, id, outcome }));
+        let (id, index, completed) = (task.id(), self.submitted, self.completed.clone());
+        let done = move |outcome| completed.add(Completed { index, id, outcome });
         // With nothing of our own under way we have to wait for others' tasks to make room.
         let submitted = if self.open == 0 {
             self.pool
@@ -171,12 +174,83 @@ impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
         self.submitted += 1;
         self.open += 1;
         if let Some(error) = refusal {
-            drop(self.sender.send(Completed {
+            self.completed.add(Completed {
                 index,
                 id,
                 outcome: Err(error),
-            }));
+            });
         }
         true
+    }
+}
+
+/// How soon after the last time a sleeping taker is woken again, unless [`BATCH`] are there.
+const WAKE_INTERVAL: Duration = Duration::from_millis(1);
+
+/// For so many, a taker is woken at once.
+const BATCH: usize = 16;
+
+/// Outcomes on their way to who takes them.
+///
+/// A taker that is woken takes a processor from a program that runs there, which costs more than a
+/// small task's bookkeeping. So one who comes back within [`WAKE_INTERVAL`] is woken for many
+/// outcomes together; the first one, and those of longer tasks, wake at once.
+#[derive(Debug, Default)]
+struct Completions {
+    waiting: Mutex<Waiting>,
+    enough: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    outcomes: VecDeque<Completed>,
+    /// How many wake the taker; 0 as long as it does not sleep.
+    wanted: usize,
+    last_taken: Option<Instant>,
+}
+
+impl Completions {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting().outcomes.is_empty()
+    }
+
+    fn add(&self, completed: Completed) {
+        let mut waiting = self.waiting();
+        waiting.outcomes.push_back(completed);
+        let is_enough = waiting.outcomes.len() == waiting.wanted;
+        drop(waiting);
+        if is_enough {
+            self.enough.notify_one();
+        }
+    }
+
+    /// All that are there, at least one: sleeps until then. There is one taker, and `coming` are yet
+    /// to be taken.
+    fn take(&self, coming: usize) -> VecDeque<Completed> {
+        let batch = BATCH.min(coming);
+        let mut waiting = self.waiting();
+        let pause_ends = waiting.last_taken.map(|last| last + WAKE_INTERVAL);
+        let pause = pause_ends.map(|end| end.saturating_duration_since(Instant::now()));
+        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+            waiting.wanted = batch;
+            let are_few = |waiting: &mut Waiting| waiting.outcomes.len() < batch;
+            let (paused, _) = self
+                .enough
+                .wait_timeout_while(waiting, pause, are_few)
+                .unwrap_or_else(PoisonError::into_inner);
+            waiting = paused;
+        }
+        waiting.wanted = 1;
+        waiting = self
+            .enough
+            .wait_while(waiting, |waiting| waiting.outcomes.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting.wanted = 0;
+        waiting.last_taken = Some(Instant::now());
+        std::mem::take(&mut waiting.outcomes)
     }
 }
