@@ -19,7 +19,7 @@ use report::Row;
 use step::{Cargo, Step};
 
 /// Crates with `unsafe`: their tests also run under AddressSanitizer.
-const UNSAFE_CRATES: [&str; 1] = ["pepita-sched"];
+const UNSAFE_CRATES: [&str; 2] = ["pepita-sched", "pepita-sys"];
 
 /// The sanitizer's target: naming it keeps build scripts and macros out of it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";

@@ -20,7 +20,7 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 7] = [
+const UNSAFE_FILES: [(&str, &str); 10] = [
     (
         "crates/pepita-cli/src/doctor/raw.rs",
         "questions to the kernel that no safe wrapper asks",
@@ -48,6 +48,18 @@ const UNSAFE_FILES: [(&str, &str); 7] = [
     (
         "crates/pepita-sched/tests/lab.rs",
         "maps memory to make a process large",
+    ),
+    (
+        "crates/pepita-sys/src/syscall/calls.rs",
+        "calls the kernel with pointers",
+    ),
+    (
+        "crates/pepita-sys/src/syscall/raw.rs",
+        "the instruction that enters the kernel",
+    ),
+    (
+        "crates/pepita-sys/tests/it/syscall.rs",
+        "maps memory and makes a child",
     ),
 ];
 
