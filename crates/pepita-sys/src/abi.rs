@@ -16,5 +16,55 @@ macro_rules! constants {
     };
 }
 
+/// Defines structures as the kernel lays them out, asserts size and offsets, and makes their table.
+///
+/// `Name = "kernel_name", size { field: Type = offset [other names], }`. The other names are those that
+/// the kernel's structure has for the same bytes or a part of them: members of a union, or a name that
+/// starts with underscores.
+macro_rules! structs {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident = $kernel:literal, $size:literal {
+            $($(#[$field_meta:meta])* $field:ident: $type:ty = $offset:literal $([$($alias:ident),*])?,)*
+        }
+    )*) => {
+        $(
+            $(#[$meta])*
+            #[doc = concat!("\n\n`struct ", $kernel, "`, ", stringify!($size), " bytes.")]
+            #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+            #[repr(C)]
+            pub struct $name {
+                $($(#[$field_meta])* pub $field: $type,)*
+            }
+
+            const _: () = {
+                assert!(size_of::<$name>() == $size);
+                $(assert!(core::mem::offset_of!($name, $field) == $offset);)*
+            };
+        )*
+
+        #[cfg(test)]
+        pub(crate) const STRUCTS: &[crate::abi::tests::Struct] = &[
+            $(crate::abi::tests::Struct {
+                name: $kernel,
+                size: size_of::<$name>(),
+                fields: &[
+                    $(crate::abi::tests::Field {
+                        name: stringify!($field),
+                        aliases: &[$($(stringify!($alias)),*)?],
+                        offset: core::mem::offset_of!($name, $field),
+                        size: {
+                            const fn size_of_field<S, F>(_: fn(&S) -> &F) -> usize {
+                                size_of::<F>()
+                            }
+                            size_of_field(|value: &$name| &value.$field)
+                        },
+                    },)*
+                ],
+            },)*
+        ];
+    };
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

@@ -18,4 +18,6 @@ extern crate std;
 mod abi;
 
 pub mod error;
+pub mod io_uring;
 pub mod syscall;
+pub mod time;

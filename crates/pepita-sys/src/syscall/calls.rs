@@ -12,6 +12,7 @@ use core::ptr::NonNull;
 use super::constants::nr;
 use super::raw;
 use crate::error::Errno;
+use crate::io_uring::IoUringParams;
 
 /// A C `int` as the kernel takes it in a register.
 const fn word(value: i32) -> usize {
@@ -142,6 +143,85 @@ const fn word64(value: u64) -> usize {
 pub unsafe fn munmap(addr: NonNull<u8>, len: usize) -> Result<(), Errno> {
     // SAFETY: the caller's duty.
     unsafe { raw::syscall2(nr::MUNMAP, addr.as_ptr().expose_provenance(), len) }.map(drop)
+}
+
+/// Makes a ring with room for `entries` submissions, and says in `params` what it became.
+/// io_uring_setup(2).
+///
+/// The result is its descriptor, which the caller has to close; with
+/// [`IORING_SETUP_REGISTERED_FD_ONLY`](crate::io_uring::IORING_SETUP_REGISTERED_FD_ONLY), the index of a
+/// registered ring.
+///
+/// # Errors
+/// What the kernel says: `EINVAL` for flags that it does not know, `EPERM` where io_uring is disabled.
+///
+/// # Safety
+/// * With `IORING_SETUP_NO_MMAP`, the memory that `params` names is the ring's until the ring has ended.
+pub unsafe fn io_uring_setup(entries: u32, params: &mut IoUringParams) -> Result<i32, Errno> {
+    let params = core::ptr::from_mut(params).expose_provenance();
+    // SAFETY: slice-lives, and the caller's duty.
+    let fd = unsafe { raw::syscall2(nr::IO_URING_SETUP, entries as usize, params) }?;
+    i32::try_from(fd).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// Submits up to `to_submit` entries and, with
+/// [`IORING_ENTER_GETEVENTS`](crate::io_uring::IORING_ENTER_GETEVENTS), waits for `min_complete`
+/// completions; says how many were submitted. io_uring_enter(2).
+///
+/// `arg` and `arg_size` are what `flags` make of them: a signal set, an
+/// [`IoUringGeteventsArg`](crate::io_uring::IoUringGeteventsArg), an offset, or 0.
+///
+/// # Errors
+/// What the kernel says, such as `EINTR`, and `ETIME` when the time in the argument ran out.
+///
+/// # Safety
+/// * What the submitted entries lead to is theirs until their last completion.
+/// * `arg` is 0 or what `flags` make of it, with `arg_size` bytes.
+#[inline]
+pub unsafe fn io_uring_enter(
+    fd: i32,
+    to_submit: u32,
+    min_complete: u32,
+    flags: u32,
+    arg: usize,
+    arg_size: usize,
+) -> Result<u32, Errno> {
+    let (to_submit, min_complete) = (to_submit as usize, min_complete as usize);
+    let number = nr::IO_URING_ENTER;
+    // SAFETY: the caller's duty.
+    let submitted = unsafe {
+        raw::syscall6(
+            number,
+            word(fd),
+            to_submit,
+            min_complete,
+            flags as usize,
+            arg,
+            arg_size,
+        )
+    }?;
+    u32::try_from(submitted).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// Registers something with a ring, or asks about it: `opcode` is an `IORING_REGISTER_` operation, `arg`
+/// and `nr_args` are what it takes. io_uring_register(2).
+///
+/// # Errors
+/// What the kernel says: `EINVAL` for an operation that it does not know.
+///
+/// # Safety
+/// * `arg` is what the operation takes, and leads to `nr_args` of its elements.
+/// * Registered memory is the ring's until it is unregistered or the ring has ended.
+pub unsafe fn io_uring_register(
+    fd: i32,
+    opcode: u32,
+    arg: usize,
+    nr_args: u32,
+) -> Result<u32, Errno> {
+    let (number, opcode, nr_args) = (nr::IO_URING_REGISTER, opcode as usize, nr_args as usize);
+    // SAFETY: the caller's duty.
+    let result = unsafe { raw::syscall4(number, word(fd), opcode, arg, nr_args) }?;
+    u32::try_from(result).map_err(|_| Errno::EOVERFLOW)
 }
 
 /// Ends the process with `status`, of which its parent sees the low 8 bits. exit_group(2).

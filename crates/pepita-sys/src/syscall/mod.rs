@@ -18,5 +18,7 @@ mod calls;
 mod constants;
 pub mod raw;
 
-pub use calls::{Fd, exit_group, mmap, munmap, openat};
+pub use calls::{
+    Fd, exit_group, io_uring_enter, io_uring_register, io_uring_setup, mmap, munmap, openat,
+};
 pub use constants::*;
