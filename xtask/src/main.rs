@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask ci`, `bench`, `lab`, `tidy`.
+//! The project's own commands: `cargo xtask ci`, `abi`, `bench`, `lab`, `tidy`.
 //!
 //! Each command is one module; `README.md` beside the manifest says what they do.
 
+mod abi;
 mod bench;
 mod ci;
 mod debian;
@@ -28,6 +29,8 @@ enum Command {
     Ci(ci::Options),
     /// Ours and the peers side by side.
     Bench(bench::Options),
+    /// Makes the tables of kernel constants and layouts again, from the kernel's headers.
+    Abi,
     /// Checks the repository's own rules.
     Tidy,
     /// A helper process of `lab`: dies with its parent.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Lab(options) => return lab::main(&options),
         Command::Ci(options) => ci::main(&options),
         Command::Bench(options) => return bench::main(&options),
+        Command::Abi => abi::main(),
         Command::Tidy => tidy::main(),
         Command::LabChild(options) => lab::child::exec(&options),
         Command::LabInit => lab::guest::init(),

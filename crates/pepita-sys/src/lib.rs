@@ -17,7 +17,9 @@ extern crate std;
 #[macro_use]
 mod abi;
 
+pub mod blk_mq;
 pub mod error;
 pub mod io_uring;
 pub mod syscall;
 pub mod time;
+pub mod ublk;

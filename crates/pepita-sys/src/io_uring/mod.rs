@@ -15,6 +15,7 @@
 //!
 //! Source: `include/uapi/linux/io_uring.h` and `io_uring/*.h`, v7.2; io_uring(7).
 
+mod args;
 mod bpf;
 mod buf;
 mod cqe;
@@ -26,6 +27,7 @@ mod setup;
 mod sqe;
 mod zcrx;
 
+pub use args::*;
 pub use bpf::*;
 pub use buf::*;
 pub use cqe::*;
@@ -43,7 +45,8 @@ pub(crate) mod tables {
     use super::*;
     use crate::abi::tests::{Constant, Struct};
 
-    pub(crate) const CONSTANTS: [&[Constant]; 8] = [
+    pub(crate) const CONSTANTS: [&[Constant]; 9] = [
+        args::CONSTANTS,
         bpf::CONSTANTS,
         buf::CONSTANTS,
         flags::CONSTANTS,
@@ -53,7 +56,8 @@ pub(crate) mod tables {
         setup::CONSTANTS,
         zcrx::CONSTANTS,
     ];
-    pub(crate) const STRUCTS: [&[Struct]; 9] = [
+    pub(crate) const STRUCTS: [&[Struct]; 10] = [
+        args::STRUCTS,
         bpf::STRUCTS,
         buf::STRUCTS,
         cqe::STRUCTS,

@@ -203,7 +203,7 @@ structs! {
         /// Bytes of the set: 8.
         sigmask_sz: u32 = 8,
         /// Microseconds to wait for all completions before being content with one.
-        min_wait_usec: u32 = 12 [pad],
+        min_wait_usec: u32 = 12,
         /// Pointer to a [`Timespec`], or 0.
         ts: u64 = 16,
     }

@@ -123,7 +123,7 @@ structs! {
         /// Bytes of a receive page, or 0.
         rx_buf_len: u32 = 68,
         /// Pointer to a [`ZcrxEventDesc`], or 0.
-        event_desc: u64 = 72 [__resv],
+        event_desc: u64 = 72,
         /// Zero.
         resv: [u64; 2] = 80 [__resv],
     }
