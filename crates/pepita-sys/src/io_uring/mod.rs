@@ -18,6 +18,7 @@
 mod args;
 mod bpf;
 mod buf;
+mod build;
 mod cqe;
 mod flags;
 mod op;

@@ -1,3 +1,5 @@
 //! Tests on the running kernel.
 
+mod ops;
+mod ring;
 mod syscall;
