@@ -1,4 +1,4 @@
-//! The two sets of kernel headers: Debian's 6.12, and those that the Zig compiler's Python package has.
+//! Sets of kernel headers: Debian's, and those that the Zig compiler's Python package has.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,6 @@ use anyhow::{Context, Result, ensure};
 
 use super::Arch;
 use crate::debian;
-
-/// The newest package of the Zig compiler, which brings the headers of Linux 7.2.
-const ZIGLANG: &str = "0.17.1";
 
 /// Kernel headers in a folder.
 #[derive(Debug)]
@@ -33,14 +30,15 @@ enum Layout {
 }
 
 impl Headers {
-    /// Debian's headers of Linux 6.12.
-    pub(super) fn debian(cache: &Path) -> Result<Self> {
-        let find = || debian::newest_package("linux-headers-6.12", "deb12-common");
+    /// Debian's headers of Linux `version`.
+    pub(super) fn debian(version: &'static str, cache: &Path) -> Result<Self> {
+        let prefix = format!("linux-headers-{version}.");
+        let find = || debian::newest_package(&prefix, "-common");
         let package = match find()? {
             Some(package) => package,
             None => {
                 debian::update()?;
-                find()?.context("the package lists have no linux-headers-6.12…-common")?
+                find()?.with_context(|| format!("the package lists have no {prefix}…-common"))?
             }
         };
         let root = cache.join(&package);
@@ -55,9 +53,9 @@ impl Headers {
             debian::quiet(Command::new("dpkg-deb").arg("-x").arg(archive).arg(&root))?;
         }
         let tree = root.join("usr/src").join(&package);
-        let generated = cache.join("generated-6.12");
+        let generated = cache.join(format!("generated-{version}"));
         let headers = Self {
-            version: "6.12",
+            version,
             source: format!("Debian's {package}"),
             layout: Layout::Tree(tree, generated),
         };
@@ -65,12 +63,12 @@ impl Headers {
         Ok(headers)
     }
 
-    /// The headers of Linux 7.2 in the Zig compiler's package.
-    pub(super) fn ziglang(cache: &Path) -> Result<Self> {
-        let root = cache.join(format!("ziglang-{ZIGLANG}"));
+    /// The headers of Linux `version` in the Zig compiler's package, as its version `release` has them.
+    pub(super) fn ziglang(version: &'static str, release: &str, cache: &Path) -> Result<Self> {
+        let root = cache.join(format!("ziglang-{release}"));
         if !root.is_dir() {
             let fresh = tempfile::tempdir_in(cache)?;
-            let wanted = format!("ziglang=={ZIGLANG}");
+            let wanted = format!("ziglang=={release}");
             let pip = ["download", "--quiet", "--no-deps", &wanted];
             debian::quiet(Command::new("pip").args(pip).current_dir(fresh.path()))?;
             let wheel = only_entry(fresh.path())?;
@@ -80,8 +78,8 @@ impl Headers {
         let include = root.join("ziglang/lib/libc/include");
         ensure!(include.is_dir(), "{} is missing", include.display());
         Ok(Self {
-            version: "7.2",
-            source: format!("PyPI's ziglang {ZIGLANG}"),
+            version,
+            source: format!("PyPI's ziglang {release}"),
             layout: Layout::Installed(include),
         })
     }

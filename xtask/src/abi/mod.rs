@@ -1,6 +1,6 @@
 //! `cargo xtask abi`: makes the tables that pepita-sys is tested against, from the kernel's headers.
 //!
-//! Reading order: [`headers`] gets two sets of headers, [`names`] finds what they define, [`probe`] lets
+//! Reading order: [`headers`] gets sets of headers, [`names`] finds what they define, [`probe`] lets
 //! the C compiler say the values. A table holds names and numbers, nothing of the headers' text.
 
 mod headers;
@@ -10,6 +10,7 @@ mod probe;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -62,7 +63,24 @@ struct Arch {
     compiler: &'static str,
 }
 
-/// Writes `crates/pepita-sys/abi/uapi-VERSION.txt` for both sets of headers.
+/// Kernels whose headers are looked at, oldest first: for the first one that has a name.
+fn sets(cache: &Path) -> Result<Vec<Headers>> {
+    Ok(vec![
+        Headers::debian("6.1", cache)?,
+        Headers::debian("6.12", cache)?,
+        Headers::ziglang("6.13", "0.14.0", cache)?,
+        Headers::ziglang("6.19", "0.16.0", cache)?,
+        Headers::ziglang("7.2", "0.17.1", cache)?,
+    ])
+}
+
+/// The kernels of which a table is kept.
+const TABLES: [&str; 2] = ["6.12", "7.2"];
+
+/// A row's name, and its numbers on each architecture.
+type Rows = BTreeMap<String, BTreeMap<&'static str, String>>;
+
+/// Writes `crates/pepita-sys/abi/uapi-VERSION.txt` for each of [`TABLES`].
 ///
 /// # Errors
 /// When headers cannot be fetched or a probe does not compile.
@@ -70,45 +88,48 @@ pub(crate) fn main() -> Result<()> {
     debian::ensure_tools(&TOOLS)?;
     let cache = workspace_root().join("target/abi");
     fs::create_dir_all(&cache)?;
-    for headers in [Headers::debian(&cache)?, Headers::ziglang(&cache)?] {
-        let mut rows = Vec::new();
+    let mut first_seen = BTreeMap::new();
+    for headers in sets(&cache)? {
+        let mut rows = Rows::new();
         for arch in ARCHES {
-            let rows_of = probe::rows(&headers, arch, &cache)
+            let probed = probe::rows(&headers, arch, &cache)
                 .with_context(|| format!("{} for {}", headers.source, arch.name))?;
-            rows.push((arch.name, rows_of));
+            for Row { name, numbers } in probed {
+                first_seen.entry(name.clone()).or_insert(headers.version);
+                rows.entry(name).or_default().insert(arch.name, numbers);
+            }
         }
-        let file = format!("crates/pepita-sys/abi/uapi-{}.txt", headers.version);
-        fs::write(workspace_root().join(&file), table(&headers, &rows)).context(file.clone())?;
-        println!("{file}: {} rows, from {}", rows[0].1.len(), headers.source);
+        if TABLES.contains(&headers.version) {
+            let file = format!("crates/pepita-sys/abi/uapi-{}.txt", headers.version);
+            let text = table(&headers, &rows, &first_seen);
+            fs::write(workspace_root().join(&file), text).context(file.clone())?;
+            println!("{file}: {} rows, from {}", rows.len(), headers.source);
+        }
     }
     Ok(())
 }
 
 /// One line a row; a row that differs between architectures has a line for each.
-fn table(headers: &Headers, of_arches: &[(&str, Vec<Row>)]) -> String {
-    let mut lines: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-    for (arch, rows) in of_arches {
-        for row in rows {
-            lines
-                .entry(&row.name)
-                .or_default()
-                .insert(arch, &row.numbers);
-        }
-    }
+fn table(headers: &Headers, rows: &Rows, first_seen: &BTreeMap<String, &str>) -> String {
     let mut text = format!(
         "# Linux {}: names and numbers as the C compiler has them, from {}.\n\
          # Made by `cargo xtask abi`. const NAME VALUE; struct NAME SIZE; field STRUCT.NAME OFFSET SIZE;\n\
-         # what only one architecture has so ends in @ARCHITECTURE.\n",
+         # +VERSION: the headers of 6.1 have no such name, of 6.12, 6.13, 6.19 and 7.2 this is the first with it;\n\
+         # @ARCHITECTURE: the others have it differently.\n",
         headers.version, headers.source
     );
-    for (name, values) in &lines {
-        let mut numbers = values.values();
-        let first = numbers.next().copied().unwrap_or_default();
-        if values.len() == of_arches.len() && numbers.all(|other| *other == first) {
-            let _ = writeln!(text, "{name} {first}");
+    for (name, of_arches) in rows {
+        let since = match first_seen.get(name) {
+            None | Some(&"6.1") => String::new(),
+            Some(version) => format!(" +{version}"),
+        };
+        let mut numbers = of_arches.values();
+        let first = numbers.next().cloned().unwrap_or_default();
+        if of_arches.len() == ARCHES.len() && numbers.all(|other| *other == first) {
+            let _ = writeln!(text, "{name} {first}{since}");
         } else {
-            for (arch, numbers) in values {
-                let _ = writeln!(text, "{name} {numbers} @{arch}");
+            for (arch, numbers) in of_arches {
+                let _ = writeln!(text, "{name} {numbers}{since} @{arch}");
             }
         }
     }
@@ -122,19 +143,24 @@ mod tests {
     #[test]
     fn a_number_that_both_architectures_have_is_one_line() {
         let headers = Headers::bare("1.0", "somewhere");
-        let row = |name: &str, numbers: &str| Row {
-            name: name.into(),
-            numbers: numbers.into(),
+        let row = |name: &str, x86_64: &str, aarch64: &str| {
+            let numbers = [
+                ("x86_64", x86_64.to_owned()),
+                ("aarch64", aarch64.to_owned()),
+            ];
+            (name.to_owned(), BTreeMap::from(numbers))
         };
-        let rows = [
-            ("x86_64", vec![row("const A", "1"), row("const B", "2")]),
-            ("aarch64", vec![row("const A", "1"), row("const B", "3")]),
-        ];
-        let text = table(&headers, &rows);
+        let rows = [row("const A", "1", "1"), row("const B", "2", "3")].into();
+        let first_seen = [
+            ("const A".to_owned(), "6.13"),
+            ("const B".to_owned(), "6.1"),
+        ]
+        .into();
+        let text = table(&headers, &rows, &first_seen);
         let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             lines,
-            ["const A 1", "const B 3 @aarch64", "const B 2 @x86_64"]
+            ["const A 1 +6.13", "const B 3 @aarch64", "const B 2 @x86_64"]
         );
     }
 }
