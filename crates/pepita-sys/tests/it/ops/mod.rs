@@ -5,6 +5,7 @@ mod buffers;
 mod files;
 mod net;
 mod paths;
+mod table;
 mod wait;
 
 use std::ffi::CString;
