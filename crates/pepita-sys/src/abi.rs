@@ -1,7 +1,7 @@
 //! Definitions that enumerate themselves, so that the test of the ABI can leave nothing out.
 //!
-//! Constants of the kernel are defined by [`constants!`], structures by [`structs!`], and by nothing
-//! else; each call also makes a table for [`tests`], which compares it with what the C compiler says of
+//! Constants of the kernel are defined by `constants!`, structures by `structs!`, and by nothing
+//! else; each call also makes a table for `tests`, which compares it with what the C compiler says of
 //! the kernel's headers.
 
 /// Defines constants, and the table of their names and values.

@@ -21,5 +21,4 @@ pub mod blk_mq;
 pub mod error;
 pub mod io_uring;
 pub mod syscall;
-pub mod time;
 pub mod ublk;

@@ -5,6 +5,7 @@
 //!
 //! | modules | crate | feature |
 //! |---|---|---|
+//! | `io_uring`, `ublk`, `error` | `pepita-sys` | `kernel` (part of `std`) |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
 //!
 #![cfg_attr(
@@ -21,10 +22,48 @@ assert_eq!(scheduler.submit(task).wait()?.stdout_string(), "hello\n");
 ```
 "#
 )]
+#![cfg_attr(
+    feature = "kernel",
+    doc = r#"
+An operation for io_uring, and what the kernel says of it:
+
+```
+use pepita::io_uring::{IoUringSqe, IoUringCqe, IORING_OP_URING_CMD};
+# let (fd, addr, len) = (3, 0, 0);
+
+// Submission queue entry - describes an I/O operation
+let sqe = IoUringSqe::new(IORING_OP_URING_CMD, fd, addr, len);
+# assert_eq!((sqe.opcode, sqe.fd), (46, 3));
+
+// Completion queue entry - result of the operation
+let cqe: IoUringCqe = /* from kernel */ IoUringCqe { user_data: 0, res: 0, flags: 0 };
+assert_eq!(cqe.res, 0); // Success
+```
+
+A command to the ublk driver, and a request from it:
+
+```
+use pepita::ublk::{UblkCtrlCmd, UblkIoDesc, UBLK_U_CMD_ADD_DEV};
+# let dev_id = 0;
+
+// Control command - add a new block device
+let cmd = UblkCtrlCmd::new(UBLK_U_CMD_ADD_DEV, dev_id);
+# assert_eq!(cmd.cmd.queue_id, u16::MAX);
+
+// I/O descriptor - describes a read/write request
+let io_desc: UblkIoDesc = /* from kernel */ UblkIoDesc { start_sector: 8, ..UblkIoDesc::default() };
+let sector = io_desc.start_sector();
+# assert_eq!(sector, 8);
+```
+"#
+)]
 //! # Features
-//! `default` is `std` and every part. Features only add: with `default-features = false`, name the
+//! `default` is `std` and every part. `kernel` alone needs neither the standard library nor an allocator. Features only add: with `default-features = false`, name the
 //! parts that you want, and nothing else is compiled.
 #![cfg_attr(not(feature = "std"), no_std)]
+
+#[cfg(feature = "kernel")]
+pub use pepita_sys::{error, io_uring, ublk};
 
 #[cfg(feature = "sched")]
 pub use pepita_sched::{executor, fault, pool, scheduler, task};

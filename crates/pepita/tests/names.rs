@@ -1,7 +1,7 @@
 //! The names that a program written for 0.1.1 knows, under the modules where it knows them; each
 //! is used as its documentation says.
 
-#![cfg(feature = "sched")]
+#![cfg(all(feature = "kernel", feature = "sched"))]
 
 use std::time::Duration;
 
@@ -88,4 +88,47 @@ fn the_names_of_fault_handling_are_here() {
         .build()
         .unwrap();
     assert_eq!(detector.status(&"nobody"), HealthStatus::Unknown);
+}
+
+#[test]
+fn the_names_of_the_kernels_interfaces_are_here() {
+    use pepita::error::{Errno, KernelError, Result};
+    use pepita::io_uring::{IORING_OP_READ, IOSQE_IO_LINK, IoUringCqe, IoUringSqe};
+    use pepita::ublk::{UBLK_IO_OP_WRITE_ZEROES, UblkIoCmd, UblkIoDesc};
+
+    let error = KernelError::from_errno("io_uring_enter", Errno::EINTR);
+    let failed: Result<()> = Err(error);
+    assert_eq!(failed.map_err(KernelError::to_errno), Err(Errno::EINTR));
+    assert!(error.is_retriable());
+
+    let read = IoUringSqe::read(3, std::ptr::null_mut(), 0, 0).flags(IOSQE_IO_LINK);
+    assert_eq!((read.opcode, read.flags), (IORING_OP_READ, 4));
+    assert_eq!(IoUringSqe::write(3, std::ptr::null(), 0, 0).opcode, 23);
+    assert_eq!(IoUringSqe::nop().opcode, 0);
+    assert_eq!(IoUringSqe::uring_cmd(3, 9, [0; 16]).off, 9);
+    let cqe = IoUringCqe {
+        user_data: 1,
+        res: -4,
+        flags: 2,
+    };
+    assert_eq!((cqe.is_success(), cqe.has_more()), (false, true));
+    assert_eq!(
+        (cqe.errno(), cqe.result()),
+        (Some(Errno::EINTR), Err(Errno::EINTR))
+    );
+
+    let op_flags = u32::from(UBLK_IO_OP_WRITE_ZEROES) | 1 << 13;
+    let desc = UblkIoDesc {
+        op_flags,
+        nr_sectors: 2,
+        start_sector: 3,
+        addr: 4,
+    };
+    assert_eq!((desc.op(), desc.flags()), (5, 1 << 13));
+    assert_eq!(
+        (desc.start_sector(), desc.nr_sectors(), desc.addr()),
+        (3, 2, 4)
+    );
+    assert_eq!((desc.byte_offset(), desc.byte_len()), (1536, 1024));
+    assert_eq!(UblkIoCmd::new(1, 2).cmd, UblkIoCmd::completed(1, 2, 0).cmd);
 }

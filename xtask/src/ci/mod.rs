@@ -3,6 +3,7 @@
 //! Reading order: this module lists the steps of each set; [`step`] runs one; [`report`] reads what its
 //! tests said and prints the table; [`tools`] installs what steps need.
 
+mod aarch64;
 mod coverage;
 mod labs;
 mod report;
@@ -86,6 +87,7 @@ fn plans(options: &Options, packages: &[Package]) -> Result<Vec<(String, Plan)>>
             ("doc tests", Box::new(|_| Ok(doc_tests()))),
             ("coverage", Box::new(|_| coverage::floor())),
             ("sanitizer", Box::new(|_| sanitizer())),
+            ("aarch64", Box::new(|_| aarch64::step())),
             ("benches", Box::new(|_| Ok(benches()))),
             ("lab", Box::new(labs::step)),
         ]

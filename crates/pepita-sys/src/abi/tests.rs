@@ -6,7 +6,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use crate::{error, io_uring, syscall, time, ublk};
+use crate::{error, io_uring, syscall, ublk};
 
 /// A constant of the crate.
 #[derive(Debug, Clone, Copy)]
@@ -105,9 +105,8 @@ fn constants() -> Vec<(String, i128)> {
 
 /// The structures of every module.
 fn structs() -> impl Iterator<Item = &'static Struct> {
-    [time::STRUCTS]
+    io_uring::tables::STRUCTS
         .into_iter()
-        .chain(io_uring::tables::STRUCTS)
         .chain(ublk::tables::STRUCTS)
         .flatten()
 }

@@ -26,6 +26,7 @@ mod query;
 mod register;
 mod setup;
 mod sqe;
+mod time;
 mod zcrx;
 
 pub use args::*;
@@ -38,6 +39,7 @@ pub use query::*;
 pub use register::*;
 pub use setup::*;
 pub use sqe::*;
+pub use time::*;
 pub use zcrx::*;
 
 /// The tables of all modules, for the test of the ABI.
@@ -57,7 +59,7 @@ pub(crate) mod tables {
         setup::CONSTANTS,
         zcrx::CONSTANTS,
     ];
-    pub(crate) const STRUCTS: [&[Struct]; 10] = [
+    pub(crate) const STRUCTS: [&[Struct]; 11] = [
         args::STRUCTS,
         bpf::STRUCTS,
         buf::STRUCTS,
@@ -67,6 +69,7 @@ pub(crate) mod tables {
         register::STRUCTS,
         setup::STRUCTS,
         sqe::STRUCTS,
+        time::STRUCTS,
         zcrx::STRUCTS,
     ];
 }

@@ -1,6 +1,6 @@
 //! Registering things with a ring: operations, flags and arguments. io_uring_register(2)
 
-use crate::time::Timespec;
+use super::time::Timespec;
 
 constants! {
     /// Registers buffers, as iovecs.

@@ -1,7 +1,7 @@
 //! Setting a ring up and entering it: flags, parameters, and where things are in the mapped rings.
 //! io_uring_setup(2), io_uring_enter(2)
 
-use crate::time::Timespec;
+use super::time::Timespec;
 
 constants! {
     /// Completions are polled for, not interrupted for.

@@ -4,7 +4,6 @@ use core::ffi::c_void;
 
 use super::super::sqe::address;
 use super::super::*;
-use crate::time::Timespec;
 
 impl IoUringSqe {
     /// Waits for poll(2) `events` of `fd`; `poll_flags` may have [`IORING_POLL_ADD_MULTI`]. The result is

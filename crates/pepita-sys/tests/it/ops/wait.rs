@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use pepita_sys::error::Errno;
 use pepita_sys::io_uring::*;
-use pepita_sys::time::Timespec;
 
 use super::{fd, file_with};
 use crate::ring::Ring;

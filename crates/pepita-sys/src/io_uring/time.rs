@@ -5,7 +5,7 @@ structs! {
     ///
     /// ```
     /// use core::time::Duration;
-    /// use pepita_sys::time::Timespec;
+    /// use pepita_sys::io_uring::Timespec;
     ///
     /// let ts = Timespec::from(Duration::from_millis(1500));
     /// assert_eq!((ts.tv_sec, ts.tv_nsec), (1, 500_000_000));
