@@ -5,7 +5,7 @@
 //!
 //! | modules | crate | feature |
 //! |---|---|---|
-//! | `io_uring`, `ublk`, `error` | `pepita-sys` | `kernel` (part of `std`) |
+//! | `io_uring`, `ublk`, `blk_mq`, `error` | `pepita-sys` | `kernel` (part of `std`) |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
 //!
 #![cfg_attr(
@@ -63,7 +63,7 @@ let sector = io_desc.start_sector();
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "kernel")]
-pub use pepita_sys::{error, io_uring, ublk};
+pub use pepita_sys::{blk_mq, error, io_uring, ublk};
 
 #[cfg(feature = "sched")]
 pub use pepita_sched::{executor, fault, pool, scheduler, task};

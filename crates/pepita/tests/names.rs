@@ -92,6 +92,7 @@ fn the_names_of_fault_handling_are_here() {
 
 #[test]
 fn the_names_of_the_kernels_interfaces_are_here() {
+    use pepita::blk_mq::{RequestFlags, RequestOp, TagSetConfig};
     use pepita::error::{Errno, KernelError, Result};
     use pepita::io_uring::{IORING_OP_READ, IOSQE_IO_LINK, IoUringCqe, IoUringSqe};
     use pepita::ublk::{UBLK_IO_OP_WRITE_ZEROES, UblkIoCmd, UblkIoDesc};
@@ -130,5 +131,9 @@ fn the_names_of_the_kernels_interfaces_are_here() {
         (3, 2, 4)
     );
     assert_eq!((desc.byte_offset(), desc.byte_len()), (1536, 1024));
+    let config = TagSetConfig::new(2, 64);
+    assert_eq!((config.validate(), config.total_tags()), (Ok(()), 128));
+    assert!(RequestOp::ZoneReset.is_zone_op());
+    assert!((RequestFlags::FUA | RequestFlags::SYNC).contains(RequestFlags::FUA));
     assert_eq!(UblkIoCmd::new(1, 2).cmd, UblkIoCmd::completed(1, 2, 0).cmd);
 }

@@ -22,6 +22,9 @@ use step::{Cargo, Step};
 /// Crates with `unsafe`: their tests also run under AddressSanitizer.
 const UNSAFE_CRATES: [&str; 2] = ["pepita-sched", "pepita-sys"];
 
+/// Crates with models: tests named `loom_`, run by loom in every order that the memory model allows.
+const MODELLED_CRATES: [&str; 1] = ["pepita-sys"];
+
 /// The sanitizer's target: naming it keeps build scripts and macros out of it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -86,6 +89,7 @@ fn plans(options: &Options, packages: &[Package]) -> Result<Vec<(String, Plan)>>
             ("tests", Box::new(|_| coverage::tests())),
             ("doc tests", Box::new(|_| Ok(doc_tests()))),
             ("coverage", Box::new(|_| coverage::floor())),
+            ("loom", Box::new(|_| Ok(loom()))),
             ("sanitizer", Box::new(|_| sanitizer())),
             ("aarch64", Box::new(|_| aarch64::step())),
             ("benches", Box::new(|_| Ok(benches()))),
@@ -235,6 +239,20 @@ fn deny() -> Result<Step> {
         "sources",
     ];
     Ok(Step::of(Cargo::program(program, &checks)))
+}
+
+fn loom() -> Step {
+    let mut cargo = Cargo::new(&["test", "--lib", "--release", "--no-fail-fast"]);
+    for package in MODELLED_CRATES {
+        cargo = cargo.args(&["--package", package]);
+    }
+    Step::of(
+        cargo
+            .env("RUSTFLAGS", "--cfg pepita_loom")
+            .env("CARGO_TARGET_DIR", "target/loom")
+            .tests()
+            .args(&["loom_"]),
+    )
 }
 
 fn sanitizer() -> Result<Step> {
