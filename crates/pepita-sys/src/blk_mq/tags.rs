@@ -217,14 +217,17 @@ impl Bitmap {
         }
         let bits = 1 << self.bits_log2;
         let in_use = depth.div_ceil(bits);
-        let start = start % depth;
-        let (first, first_bit) = (start >> self.bits_log2, start & (bits - 1));
-        for step in 0..in_use {
-            let word = (first + step) % in_use;
+        // A hint is a tag nearly always, and a division takes as long as the rest.
+        let start = if start < depth { start } else { start % depth };
+        let (mut word, mut from) = (start >> self.bits_log2, start & (bits - 1));
+        for _ in 0..in_use {
             let valid = (depth - (word << self.bits_log2)).min(bits);
-            let from = if step == 0 { first_bit } else { 0 };
             if let Some(bit) = set_any_bit(&words.get(word as usize)?.bits, valid, from) {
                 return Some((word << self.bits_log2) + bit);
+            }
+            (word, from) = (word + 1, 0);
+            if word == in_use {
+                word = 0;
             }
         }
         None
@@ -244,17 +247,16 @@ impl Bitmap {
 /// Sets a clear bit among the lowest `valid` ones of `word`, from bit `from` on, then from bit 0 on.
 fn set_any_bit(word: &AtomicU64, valid: u32, from: u32) -> Option<u32> {
     let mask = u64::MAX >> (WORD_BITS_MAX - valid);
-    let mut bits = word.load(Ordering::Relaxed);
     loop {
-        let free = !bits & mask;
+        let free = !word.load(Ordering::Relaxed) & mask;
         if free == 0 {
             return None;
         }
         let behind = free & (u64::MAX << from);
         let bit = if behind == 0 { free } else { behind }.trailing_zeros();
-        // One-holder; acquires what the last holder wrote.
-        bits = word.fetch_or(1 << bit, Ordering::Acquire);
-        if bits & (1 << bit) == 0 {
+        // One-holder; acquires what the last holder wrote. Only the one bit is looked at, so that this is one
+        // instruction (`lock bts`) and no loop.
+        if word.fetch_or(1 << bit, Ordering::Acquire) & (1 << bit) == 0 {
             return Some(bit);
         }
     }
