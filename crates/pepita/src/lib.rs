@@ -6,6 +6,7 @@
 //! | modules | crate | feature |
 //! |---|---|---|
 //! | `io_uring`, `ublk`, `blk_mq`, `error` | `pepita-sys` | `kernel` (part of `std`) |
+//! | `memory` | `pepita-mem` | `kernel`; mappings of the host with `std` |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
 //!
 #![cfg_attr(
@@ -58,10 +59,13 @@ let sector = io_desc.start_sector();
 "#
 )]
 //! # Features
-//! `default` is `std` and every part. `kernel` alone needs neither the standard library nor an allocator. Features only add: with `default-features = false`, name the
-//! parts that you want, and nothing else is compiled.
+//! `default` is `std` and every part. `kernel` alone needs neither the standard library nor an
+//! allocator. Features only add: with `default-features = false`, name the parts that you want, and
+//! nothing else is compiled.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(feature = "kernel")]
+pub use pepita_mem as memory;
 #[cfg(feature = "kernel")]
 pub use pepita_sys::{blk_mq, error, io_uring, ublk};
 

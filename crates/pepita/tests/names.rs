@@ -9,6 +9,10 @@ use pepita::executor::{Backend, CpuExecutor, Executor};
 use pepita::fault::{
     CallWindow, CircuitBreaker, CircuitState, Failure, FailureDetector, HealthStatus, RetryPolicy,
 };
+use pepita::memory::{
+    AllocFlags, BuddyAllocator, DmaBuffer, DmaDirection, FrameState, Order, PAGE_SIZE,
+    PageAllocator, Pfn, PfnRange, PhysAddr, Protection, VirtAddr,
+};
 use pepita::pool::{Pool, PoolBuilder, PoolStats, Shutdown};
 use pepita::scheduler::{Scheduler, WorkerDeque, WorkerId};
 use pepita::task::{CpuAffinity, ExecutionResult, Priority, Program, Task, TaskId, TaskState};
@@ -67,6 +71,33 @@ fn the_names_of_the_scheduler_are_here() {
         scheduler.worker_loads(),
     );
     assert_eq!((counts.0, counts.1, counts.2.len()), (2, 0, 2));
+}
+
+#[test]
+fn the_names_of_memory_are_here() {
+    let (phys, virt) = (
+        PhysAddr::new(0x1000_0000),
+        VirtAddr::new(0xffff_8000_0000_0000),
+    );
+    let pfn = Pfn::from_addr(phys);
+    assert_eq!((pfn.to_addr(), PAGE_SIZE), (phys, 4096));
+    assert_ne!(phys.as_u64(), virt.as_u64());
+    assert!(DmaDirection::ToDevice.to_device() && !DmaDirection::ToDevice.from_device());
+    assert!((Protection::READ | Protection::WRITE).is_writable());
+    let names_a_buffer: fn(DmaBuffer) = |_| ();
+    let _ = names_a_buffer;
+
+    let range = PfnRange::new(pfn, 16);
+    let mut states = [const { FrameState::new() }; 16];
+    let mut words = vec![0; BuddyAllocator::words_for(range)];
+    let mut frames = BuddyAllocator::new(range, &mut states, &mut words).unwrap();
+    frames.add(range).unwrap();
+    let allocator: &mut dyn PageAllocator = &mut frames;
+    let block = allocator
+        .alloc_pages(Order::new(1), AllocFlags::NONE)
+        .unwrap();
+    assert_eq!(allocator.free_count(), 14);
+    allocator.free_pages(block, Order::new(1)).unwrap();
 }
 
 #[test]

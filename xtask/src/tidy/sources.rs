@@ -20,10 +20,66 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 12] = [
+const UNSAFE_FILES: [(&str, &str); 26] = [
+    (
+        "benches/src/pages/heap.rs",
+        "the peer's heap takes memory by its address",
+    ),
     (
         "crates/pepita-cli/src/doctor/raw.rs",
         "questions to the kernel that no safe wrapper asks",
+    ),
+    (
+        "crates/pepita-mem/src/copy.rs",
+        "volatile copies of memory that others write",
+    ),
+    (
+        "crates/pepita-mem/src/dma/coherent.rs",
+        "only the driver knows when a device is done",
+    ),
+    (
+        "crates/pepita-mem/src/dma/flight.rs",
+        "only the driver knows when a device is done",
+    ),
+    (
+        "crates/pepita-mem/src/dma/list.rs",
+        "lets devices at the caller's memory",
+    ),
+    (
+        "crates/pepita-mem/src/dma/platform.rs",
+        "implementations vouch for memory and addresses",
+    ),
+    (
+        "crates/pepita-mem/src/dma/region.rs",
+        "copies from and to memory that devices share",
+    ),
+    (
+        "crates/pepita-mem/src/host/dma.rs",
+        "gives memory of this process to devices",
+    ),
+    (
+        "crates/pepita-mem/src/host/guest.rs",
+        "gives memory of a memfd to devices",
+    ),
+    (
+        "crates/pepita-mem/src/host/mapping.rs",
+        "maps memory, and reaches it by its address",
+    ),
+    (
+        "crates/pepita-mem/src/host/numa.rs",
+        "system calls that rustix lacks",
+    ),
+    (
+        "crates/pepita-mem/src/pages/spin.rs",
+        "a lock gives out what it guards",
+    ),
+    (
+        "crates/pepita-mem/tests/it/dma.rs",
+        "plays the driver of a device",
+    ),
+    (
+        "crates/pepita-mem/tests/it/host.rs",
+        "plays the driver of a device",
     ),
     (
         "crates/pepita-sched/src/process/child.rs",
