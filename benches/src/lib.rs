@@ -18,6 +18,7 @@ mod cli;
 mod home;
 mod host;
 mod output;
+pub mod pages;
 mod run;
 mod server;
 pub mod stats;
@@ -33,4 +34,4 @@ pub use timing::{per_second, wall_ms};
 pub const ROUNDS: usize = 30;
 
 /// Every suite.
-pub const SUITES: &[Suite] = &[tasks::SUITE];
+pub const SUITES: &[Suite] = &[pages::SUITE, tasks::SUITE];
