@@ -16,6 +16,7 @@ pub(super) fn link(decoder: &mut Decoder<'_>, tasks: &[RawTask]) -> Vec<Vec<usiz
         }
     }
     let mut links = Vec::with_capacity(tasks.len());
+    let mut suggestions = 0;
     for task in tasks {
         let mut after = Vec::new();
         for (name, span) in &task.after {
@@ -23,7 +24,10 @@ pub(super) fn link(decoder: &mut Decoder<'_>, tasks: &[RawTask]) -> Vec<Vec<usiz
                 Some(&index) if !after.contains(&index) => after.push(index),
                 Some(_) => {}
                 None => {
-                    let hint = suggest::closest(name, by_name.keys().copied())
+                    suggestions += 1;
+                    let hint = (suggestions <= SUGGESTIONS_MAX)
+                        .then(|| suggest::closest(name, by_name.keys().copied()))
+                        .flatten()
                         .map(|closest| format!("; did you mean `{closest}`?"))
                         .unwrap_or_default();
                     let message = format!("`after` names `{name}`, which is no task here{hint}");
@@ -49,6 +53,9 @@ pub(super) fn link(decoder: &mut Decoder<'_>, tasks: &[RawTask]) -> Vec<Vec<usiz
     }
     links
 }
+
+/// Each is a comparison with every name there is.
+const SUGGESTIONS_MAX: usize = 20;
 
 /// More cycles than anybody reads about at once.
 const CYCLES_MAX: usize = 100;

@@ -11,6 +11,7 @@ mod settings;
 mod suggest;
 mod task;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -56,18 +57,40 @@ pub(crate) enum PlanError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There is more of it than anybody writes.
+    #[error("{}: larger than {} MiB, the most that a plan may have", path.display(), BYTES_MAX >> 20)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its content is no plan.
     #[error(transparent)]
     Invalid(#[from] Diagnostics),
 }
 
+/// The size of a plan of about a million tasks; a device has no end.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// The content of the file at `path`, or as much of it as shows that it is too large.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path)?;
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl Plan {
     /// Reads and checks the plan in the file at `path`.
     pub(crate) fn load(path: &Path) -> Result<Self, PlanError> {
-        let bytes = fs::read(path).map_err(|source| PlanError::Read {
+        let bytes = read(path).map_err(|source| PlanError::Read {
             path: path.to_owned(),
             source,
         })?;
+        if bytes.len() as u64 > BYTES_MAX {
+            return Err(PlanError::TooLarge {
+                path: path.to_owned(),
+            });
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes());

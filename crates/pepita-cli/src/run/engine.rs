@@ -15,6 +15,8 @@ use pepita::executor::{Backend, CpuExecutor, Executor, TaskContext};
 use pepita::pool::{Canceller, Pool, PoolEvent, PoolEventKind, TaskHandle};
 use pepita::task::{ExecutionResult, Task, TaskError, TaskId, TaskState, Unsupported};
 
+use rustix::process::{Resource, getrlimit};
+
 use super::brake::Brake;
 use super::spool::Outputs;
 
@@ -87,11 +89,40 @@ pub(crate) enum EngineError {
     Executor(#[from] pepita::executor::ExecutorBuildError),
     #[error(transparent)]
     Pool(#[from] pepita::pool::PoolBuildError),
+    #[error(
+        "{workers} jobs at the same time need {needed} open files, and the limit is {limit}; \
+         raise it (`ulimit -n {needed}`) or run fewer (`--jobs`)"
+    )]
+    Descriptors {
+        workers: usize,
+        needed: u64,
+        limit: u64,
+    },
+}
+
+/// Descriptors that a run has open beside those of its jobs.
+const DESCRIPTORS: u64 = 16;
+
+/// Descriptors that a job has open: four ends of pipes, its pidfd, an eventfd, three of its cgroup.
+const DESCRIPTORS_PER_JOB: u64 = 9;
+
+/// Whether so many jobs can be open at the same time: one that finds no descriptor left would fail.
+fn check_descriptors(workers: usize) -> Result<(), EngineError> {
+    let needed = DESCRIPTORS + DESCRIPTORS_PER_JOB * workers as u64;
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < needed => Err(EngineError::Descriptors {
+            workers,
+            needed,
+            limit,
+        }),
+        _ => Ok(()),
+    }
 }
 
 impl Engine {
     /// An engine that runs `workers` tasks at the same time, until `brake` is pulled.
     pub(crate) fn new(workers: usize, brake: Brake, notice: Notice) -> Result<Self, EngineError> {
+        check_descriptors(workers)?;
         let brake = Arc::new(brake);
         let executor = Arc::new(
             CpuExecutor::builder()

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use tempfile::tempdir;
 
-use crate::{pepita, read_joblog, run, run_with_input};
+use crate::{Ran, pepita, read_joblog, run, run_with_input};
 
 #[test]
 fn arguments_come_from_the_command_line_a_file_or_standard_input() {
@@ -188,7 +188,7 @@ fn a_job_whose_output_is_lost_counts_once_and_everywhere_as_failed() {
     let output = pepita(options.into_iter().chain(command))
         .env("TMPDIR", "/no/such/dir")
         .output();
-    let ran = crate::Ran::from(output.unwrap());
+    let ran = Ran::from(output.unwrap());
     let lines = ran.json();
     let (end, summary) = (&lines[lines.len() - 2], &lines[lines.len() - 1]);
     assert_eq!((ran.code, &end["status"]), (1, &"failed".into()));
@@ -383,11 +383,7 @@ fn a_run_resumes_where_its_log_ends() {
 
 #[test]
 fn gnu_parallel_reads_our_log_and_we_read_its() {
-    if std::process::Command::new("parallel")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
+    if Command::new("parallel").arg("--version").output().is_err() {
         eprintln!("skipped: GNU parallel is not installed");
         return;
     }
@@ -395,7 +391,7 @@ fn gnu_parallel_reads_our_log_and_we_read_its() {
     let log = dir.path().join("log");
     let log_arg = log.to_str().unwrap();
     let parallel = |resume: &[&str], command: &[&str]| {
-        let mut parallel = std::process::Command::new("parallel");
+        let mut parallel = Command::new("parallel");
         parallel
             .args(resume)
             .args(["--joblog", log_arg])
@@ -540,4 +536,18 @@ fn a_run_that_breaks_off_leaves_no_job_running() {
 fn an_argument_that_no_program_can_be_given_holds_nothing_up() {
     let out = run_with_input(["run", "-k", "-j2", "--", "echo"], b"a\0b\n1\n2\n");
     out.expect(1, "1\n2\n");
+}
+
+#[test]
+fn more_jobs_than_descriptors_are_refused_before_any_runs() {
+    let program = env!("CARGO_BIN_EXE_pepita");
+    let limited = |jobs: &str| {
+        let line = format!("ulimit -n 60; {program} run -j{jobs} -- echo ::: a b");
+        Ran::from(Command::new("sh").args(["-c", &line]).output().unwrap())
+    };
+    assert_eq!(limited("4").sorted(), ["a", "b"]);
+    let refused = limited("30").expect(2, "");
+    let message = "30 jobs at the same time need 286 open files, and the limit is 60; raise it \
+                   (`ulimit -n 286`) or run fewer (`--jobs`)";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
 }

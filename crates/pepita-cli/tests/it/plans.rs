@@ -301,3 +301,26 @@ fn bytes_that_are_no_text_are_an_error_with_a_place() {
         ran.stderr
     );
 }
+
+#[test]
+fn of_many_unknown_names_the_first_get_a_suggestion() {
+    let names: Vec<String> = (0..30)
+        .map(|number| format!("\"task-{number:02}\""))
+        .collect();
+    let plan = with(&format!("after = [{}]", names.join(", ")));
+    let plan = plan + "[[task]]\nname = \"task-x\"\ncommand = [\"true\"]\n";
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("plan.toml");
+    fs::write(&path, plan).unwrap();
+    let ran = run(["run", path.to_str().unwrap()]).expect(2, "");
+    let has_hint = |line: &str| line.contains("did you mean `task-x`");
+    let hints: Vec<bool> = ran.stderr.lines().map(has_hint).collect();
+    assert_eq!(hints, [vec![true; 20], vec![false; 10]].concat());
+}
+
+#[test]
+fn a_plan_without_end_is_refused() {
+    let ran = run(["run", "/dev/zero"]).expect(2, "");
+    let message = "/dev/zero: larger than 64 MiB, the most that a plan may have\n";
+    assert_eq!(ran.stderr, message);
+}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use super::cgroup::{Group, refuse_limits};
 use super::child::{Refused, Step};
@@ -499,23 +500,32 @@ fn duration(time: libc::timeval) -> Duration {
 fn kernel_limits(limits: &Limits) -> Vec<(i32, libc::rlimit64)> {
     let one = |resource: u32, soft: Option<u64>, above: u64| {
         let soft = soft?;
-        let hard = soft.saturating_add(above);
         Some((
             i32::try_from(resource).ok()?,
             libc::rlimit64 {
                 rlim_cur: soft,
-                rlim_max: hard,
+                rlim_max: soft.saturating_add(above),
             },
         ))
     };
+    let seconds_to_kill = limits.cpu_time_s.map_or(0, |soft| {
+        let present = getrlimit(Resource::Cpu).maximum;
+        above_soft(soft, present.unwrap_or(libc::RLIM_INFINITY))
+    });
     let all = [
         one(libc::RLIMIT_AS, limits.address_space_bytes, 0),
         // The soft limit sends SIGXCPU, the hard one SIGKILL.
-        one(libc::RLIMIT_CPU, limits.cpu_time_s, 1),
+        one(libc::RLIMIT_CPU, limits.cpu_time_s, seconds_to_kill),
         one(libc::RLIMIT_NOFILE, limits.open_files, 0),
         one(libc::RLIMIT_FSIZE, limits.file_size_bytes, 0),
     ];
     all.into_iter().flatten().collect()
+}
+
+/// Seconds from SIGXCPU to SIGKILL. Without privileges nobody may set a hard limit above the
+/// `present` one.
+fn above_soft(soft: u64, present: u64) -> u64 {
+    present.saturating_sub(soft).min(1)
 }
 
 fn cpu_mask(cpus: &[u32]) -> Vec<u64> {
@@ -537,4 +547,19 @@ fn explain(image: &Image<'_>, refused: Refused) -> TaskError {
         },
     };
     error.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hard_limit_is_never_set_above_the_present_one() {
+        let hard = |soft, present| soft + above_soft(soft, present);
+        assert_eq!(hard(5, libc::RLIM_INFINITY), 6);
+        assert_eq!(hard(5, 6), 6);
+        assert_eq!(hard(5, 5), 5);
+        // Above what is allowed: the kernel refuses it.
+        assert_eq!(hard(5, 4), 5);
+    }
 }
