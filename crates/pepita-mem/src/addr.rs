@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use crate::errno;
 use crate::page::{PAGE_SHIFT, PAGE_SIZE, PageSize};
+use pepita_sys::error::Errno;
 
 /// A number that no address of its kind can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub enum AddrError {
 impl AddrError {
     /// The error number that a system call would give: `EFAULT`.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
-        errno::EFAULT
+    pub const fn errno(&self) -> Errno {
+        Errno::EFAULT
     }
 }
 

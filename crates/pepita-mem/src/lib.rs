@@ -4,7 +4,7 @@
 mod addr;
 mod copy;
 mod dma;
-mod errno;
+mod error;
 #[cfg(feature = "std")]
 mod host;
 mod page;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::errno;
+use pepita_sys::error::Errno;
 
 /// Bytes of a page frame, the unit of everything that counts pages here: 4096.
 ///
@@ -32,8 +32,8 @@ pub enum SizeError {
 impl SizeError {
     /// The error number that a system call would give: `EINVAL`.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
-        errno::EINVAL
+    pub const fn errno(&self) -> Errno {
+        Errno::EINVAL
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(shown, ["4 KiB", "2 MiB", "1 GiB"]);
         let error = SizeError::Order { order: 11 };
         assert_eq!(
-            (error.to_string().as_str(), error.errno()),
+            (error.to_string().as_str(), error.errno().raw()),
             ("order 11 is above 10", 22)
         );
     }

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use crate::addr::{Pfn, PhysAddr};
-use crate::errno;
-use crate::page::{PAGE_SHIFT, PAGE_SIZE};
+use pepita_sys::error::Errno;
 
+use crate::addr::{Pfn, PhysAddr};
+use crate::page::{PAGE_SHIFT, PAGE_SIZE};
 /// A range that would reach beyond the last address of its kind, or end before it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -29,8 +29,8 @@ pub enum RangeError {
 impl RangeError {
     /// The error number that a system call would give: `ERANGE`.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
-        errno::ERANGE
+    pub const fn errno(&self) -> Errno {
+        Errno::ERANGE
     }
 }
 

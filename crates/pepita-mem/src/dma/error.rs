@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::mask::DmaMask;
-use crate::errno;
+use pepita_sys::error::Errno;
 
 /// Why memory cannot be given to a device, or not like this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,18 +35,18 @@ pub enum DmaError {
     /// The platform could not say where the memory is for a device.
     Platform {
         /// The system's error number.
-        errno: i32,
+        errno: Errno,
     },
 }
 
 impl DmaError {
     /// The error number that a system call would give.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
+    pub const fn errno(&self) -> Errno {
         match self {
-            Self::Nothing | Self::Segments { .. } => errno::EINVAL,
-            Self::NoMemory { .. } => errno::ENOMEM,
-            Self::Bounds { .. } => errno::EFAULT,
+            Self::Nothing | Self::Segments { .. } => Errno::EINVAL,
+            Self::NoMemory { .. } => Errno::ENOMEM,
+            Self::Bounds { .. } => Errno::EFAULT,
             Self::Platform { errno } => *errno,
         }
     }
@@ -68,7 +68,7 @@ impl fmt::Display for DmaError {
                 )
             }
             Self::Platform { errno } => {
-                write!(f, "the place of the memory is not known, error {errno}")
+                write!(f, "the place of the memory is not known: {errno}")
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::mm;
 
+use super::error::number;
 use super::mapping::{Advice, Mapping, host_page_bytes};
 use super::pagemap::{Pagemap, PagemapError};
 use crate::addr::{DmaAddr, PhysAddr, VirtAddr};
@@ -147,7 +148,7 @@ unsafe impl DmaPlatform for HostDma {
     /// Locks the memory and keeps it out of children; both last until it is unmapped from this process.
     unsafe fn map(&self, memory: NonNull<u8>, bytes: usize) -> Result<DmaSegment, DmaError> {
         let platform = |errno: rustix::io::Errno| DmaError::Platform {
-            errno: errno.raw_os_error(),
+            errno: number(errno),
         };
         let page = host_page_bytes();
         let before = memory.addr().get() % page;

@@ -1,8 +1,7 @@
 //! [`MapError`].
 
-use rustix::io::Errno;
+use pepita_sys::error::Errno;
 
-use crate::errno;
 use crate::page::PageSize;
 use crate::protection::Protection;
 
@@ -79,18 +78,23 @@ pub enum MapError {
     },
 }
 
+/// What rustix calls it, in the type that all of pepita has for it.
+pub(super) const fn number(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
+}
+
 impl MapError {
     /// The error number that a system call gave, or would give.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
+    pub const fn errno(&self) -> Errno {
         match self {
-            Self::Size { .. } => errno::EINVAL,
-            Self::Bounds { .. } => errno::EFAULT,
-            Self::Protection { .. } => errno::EACCES,
+            Self::Size { .. } => Errno::EINVAL,
+            Self::Bounds { .. } => Errno::EFAULT,
+            Self::Protection { .. } => Errno::EACCES,
             Self::Map { errno, .. }
             | Self::HugePages { errno, .. }
             | Self::Lock { errno, .. }
-            | Self::Refused { errno, .. } => errno.raw_os_error(),
+            | Self::Refused { errno, .. } => *errno,
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::{Resource, getrlimit};
 
-use super::error::MapError;
+use super::error::{MapError, number};
 use super::memfd::Memfd;
 use crate::addr::VirtAddr;
 use crate::copy;
@@ -81,8 +81,12 @@ impl Mapping {
     /// # Errors
     /// [`MapError::Size`] for no bytes or too many, [`MapError::Map`] if the host has no room.
     pub fn anonymous(bytes: usize) -> Result<Self, MapError> {
-        Self::private(bytes, host_page_bytes(), MapFlags::PRIVATE)
-            .map_err(|errno| MapError::Map { bytes, errno })?
+        Self::private(bytes, host_page_bytes(), MapFlags::PRIVATE).map_err(|errno| {
+            MapError::Map {
+                bytes,
+                errno: number(errno),
+            }
+        })?
     }
 
     /// The same in huge pages of `size`, 2 MiB or 1 GiB, all taken at once. They are never swapped out.
@@ -95,7 +99,7 @@ impl Mapping {
         Self::private(bytes, page, flags).map_err(|errno| MapError::HugePages {
             bytes,
             size,
-            errno,
+            errno: number(errno),
         })?
     }
 
@@ -138,7 +142,10 @@ impl Mapping {
             )
         };
         let mapped = base.and_then(|base| NonNull::new(base.cast()).ok_or(Errno::NOMEM));
-        let base = mapped.map_err(|errno| MapError::Map { bytes: len, errno })?;
+        let base = mapped.map_err(|errno| MapError::Map {
+            bytes: len,
+            errno: number(errno),
+        })?;
         Ok(Self {
             base,
             len,
@@ -233,7 +240,7 @@ impl Mapping {
         done.map_err(|errno| MapError::Lock {
             bytes: self.len,
             limit_bytes: getrlimit(Resource::Memlock).current,
-            errno,
+            errno: number(errno),
         })
     }
 
@@ -281,7 +288,7 @@ impl Mapping {
         MapError::Refused {
             operation,
             bytes: self.len,
-            errno,
+            errno: number(errno),
         }
     }
 

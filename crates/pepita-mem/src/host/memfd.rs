@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::Errno;
 
-use super::error::MapError;
+use super::error::{MapError, number};
 use super::mapping::{Mapping, host_page_bytes};
 use crate::page::PageSize;
 
@@ -41,7 +41,10 @@ impl Memfd {
             bytes,
             host_page_bytes(),
             MemfdFlags::empty(),
-            |errno| MapError::Map { bytes, errno },
+            |errno| MapError::Map {
+                bytes,
+                errno: number(errno),
+            },
         )
     }
 
@@ -56,7 +59,7 @@ impl Memfd {
         Self::create(name, bytes, page, flags, |errno| MapError::HugePages {
             bytes,
             size,
-            errno,
+            errno: number(errno),
         })
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use super::mapping::host_page_bytes;
 use crate::addr::{PhysAddr, VirtAddr};
-use crate::errno;
+use pepita_sys::error::Errno;
 
 /// Why the physical place of an address is not known.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +30,11 @@ pub enum PagemapError {
 impl PagemapError {
     /// The error number that a system call gave, or would give.
     #[must_use]
-    pub fn errno(&self) -> i32 {
+    pub fn errno(&self) -> Errno {
         match self {
-            Self::Read(error) => error.raw_os_error().unwrap_or(errno::EIO),
-            Self::Hidden => errno::EPERM,
-            Self::Absent { .. } => errno::EFAULT,
+            Self::Read(error) => error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
+            Self::Hidden => Errno::EPERM,
+            Self::Absent { .. } => Errno::EFAULT,
         }
     }
 }

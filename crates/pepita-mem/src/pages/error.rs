@@ -3,8 +3,8 @@
 use core::fmt;
 
 use crate::addr::Pfn;
-use crate::errno;
 use crate::range::PfnRange;
+use pepita_sys::error::Errno;
 
 /// An allocator that cannot be made from what it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub enum SetupError {
 impl SetupError {
     /// The error number that a system call would give: `EINVAL`.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
-        errno::EINVAL
+    pub const fn errno(&self) -> Errno {
+        Errno::EINVAL
     }
 }
 
@@ -88,8 +88,8 @@ pub enum AddError {
 impl AddError {
     /// The error number that a system call would give: `EINVAL`.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
-        errno::EINVAL
+    pub const fn errno(&self) -> Errno {
+        Errno::EINVAL
     }
 }
 
@@ -126,10 +126,10 @@ pub enum AllocError {
 impl AllocError {
     /// The error number that a system call would give: `EINVAL` or `ENOMEM`.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
+    pub const fn errno(&self) -> Errno {
         match self {
-            Self::Nothing => errno::EINVAL,
-            Self::Exhausted { .. } => errno::ENOMEM,
+            Self::Nothing => Errno::EINVAL,
+            Self::Exhausted { .. } => Errno::ENOMEM,
         }
     }
 }
@@ -185,10 +185,10 @@ pub enum FreeError {
 impl FreeError {
     /// The error number that a system call would give: `EFAULT` for a frame of others, else `EINVAL`.
     #[must_use]
-    pub const fn errno(&self) -> i32 {
+    pub const fn errno(&self) -> Errno {
         match self {
-            Self::Foreign { .. } => errno::EFAULT,
-            _ => errno::EINVAL,
+            Self::Foreign { .. } => Errno::EFAULT,
+            _ => Errno::EINVAL,
         }
     }
 }

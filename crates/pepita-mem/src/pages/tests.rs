@@ -346,7 +346,7 @@ fn a_range_may_be_longer_than_the_largest_block() {
         error.to_string(),
         "no 8193 free frames in a row below 2^32 bytes, 8192 are free in all"
     );
-    assert_eq!(error.errno(), 12);
+    assert_eq!(error.errno().raw(), 12);
 }
 
 #[test]

@@ -238,7 +238,7 @@ fn memory_comes_back_when_it_cannot_be_given() {
             mask: LOW
         }
     );
-    assert_eq!((large.addr(), error.errno()), (addr, 12));
+    assert_eq!((large.addr(), error.errno().raw()), (addr, 12));
     let (large, error) = SgList::<0, _, ToDevice, _>::new(&platform, large, LOW).unwrap_err();
     assert_eq!(error, DmaError::Segments { max: 0 });
     let mut large = large;
@@ -269,5 +269,5 @@ fn a_memfd_must_hold_every_frame() {
     let memfd = Memfd::new("small", PAGE_SIZE).unwrap();
     let mut guest = Guest::new();
     let error = MemfdDma::new(&memfd, guest.frames()).unwrap_err();
-    assert_eq!(error.errno(), 14, "{error}");
+    assert_eq!(error.errno().raw(), 14, "{error}");
 }

@@ -77,7 +77,7 @@ fn sizes_and_bounds_are_checked() {
     assert_eq!(memory.write_at(len, &[]), Ok(()));
     let too_much = Mapping::anonymous(1 << 46).unwrap_err();
     assert!(
-        matches!(too_much, MapError::Map { .. }) && too_much.errno() == 12,
+        matches!(too_much, MapError::Map { .. }) && too_much.errno().raw() == 12,
         "{too_much}"
     );
 }
@@ -113,7 +113,7 @@ fn locked_memory_is_there_until_unlocked() {
     assert_eq!(
         refused.to_string(),
         format!(
-            "madvise(MADV_DONTNEED) on a mapping of {} bytes: Invalid argument (os error 22)",
+            "madvise(MADV_DONTNEED) on a mapping of {} bytes: EINVAL (22): invalid argument",
             memory.len()
         )
     );
@@ -133,7 +133,11 @@ fn advice_reaches_the_kernel_and_discard_zeroes() {
     ] {
         match memory.advise(advice) {
             Ok(()) => assert!(smaps(memory.addr()).contains(flag), "{advice:?}"),
-            Err(error) => assert_eq!((advice, error.errno()), (Advice::BasePages, 22), "{error}"),
+            Err(error) => assert_eq!(
+                (advice, error.errno().raw()),
+                (Advice::BasePages, 22),
+                "{error}"
+            ),
         }
     }
     memory.advise(Advice::WillNeed).unwrap();
@@ -168,7 +172,7 @@ fn huge_pages_are_there_or_the_error_says_how() {
             assert_eq!(kilobytes(memory.addr(), "KernelPageSize:"), 2048);
         }
         Err(error) => {
-            assert_eq!(error.errno(), 12);
+            assert_eq!(error.errno().raw(), 12);
             let text = error.to_string();
             assert!(
                 text.starts_with("mapping 1 bytes in huge pages of 2 MiB: "),
@@ -217,7 +221,7 @@ fn pages_come_from_the_nodes_that_were_asked_for() {
     ] {
         match memory.bind(policy, &[0]) {
             Ok(()) => assert_eq!(memory.node_at(PAGE_SIZE), Ok(0), "{policy:?}"),
-            Err(error) if error.errno() == 38 => return skip(test, "the kernel has no NUMA"),
+            Err(error) if error.errno().raw() == 38 => return skip(test, "the kernel has no NUMA"),
             Err(error) => panic!("{policy:?}: {error}"),
         }
     }
