@@ -125,7 +125,7 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "FILE.toml")]
     pub(crate) file: Option<PathBuf>,
     /// Run so many jobs at the same time; as many as there are CPUs when left out
-    #[arg(short, long, visible_short_alias = 'P', value_name = "N", value_parser = parse_jobs)]
+    #[arg(short, long, visible_short_alias = 'P', value_name = "N", value_parser = parse_jobs, allow_negative_numbers = true)]
     pub(crate) jobs: Option<usize>,
     /// Print the commands instead of running them; with --json, an object for each
     #[arg(long)]

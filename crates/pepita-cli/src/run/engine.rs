@@ -91,7 +91,7 @@ pub(crate) enum EngineError {
     Pool(#[from] pepita::pool::PoolBuildError),
     #[error(
         "{workers} jobs at the same time need {needed} open files, and the limit is {limit}; \
-         raise it (`ulimit -n {needed}`) or run fewer (`--jobs`)"
+         raise it (`ulimit -n {needed}`) or run fewer (`-j`)"
     )]
     Descriptors {
         workers: usize,

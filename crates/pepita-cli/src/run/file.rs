@@ -46,6 +46,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
         return dry_run(&plan, format);
     }
     let workers = args.jobs.or(plan.jobs).unwrap_or_else(default_jobs);
+    let workers = workers.min(plan.tasks.len()).max(1);
     let brake = Brake::new(Halt::Never, Unstartable::Fails);
     let engine = Engine::new(workers, brake, Notice::Each).map_err(RunError::usage)?;
     for task in &plan.tasks {

@@ -47,7 +47,7 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
         true => Unstartable::EndsRun,
         false => Unstartable::Fails,
     };
-    let engine = start_engine(args, format, &recipe, unstartable)?;
+    let engine = start_engine(args, input.total, format, &recipe, unstartable)?;
     let joblog = open_joblog(args)?;
     let is_json = format == Format::Json;
     let show_progress = !args.no_progress && !is_json && !args.over.ungroup;
@@ -78,6 +78,7 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
 
 fn start_engine(
     args: &RunArgs,
+    total: Option<u64>,
     format: Format,
     recipe: &Recipe,
     unstartable: Unstartable,
@@ -92,6 +93,8 @@ fn start_engine(
         Notice::Batched
     };
     let jobs = args.jobs.unwrap_or_else(default_jobs);
+    let most = total.and_then(|total| usize::try_from(total).ok());
+    let jobs = jobs.min(most.unwrap_or(usize::MAX)).max(1);
     let brake = Brake::new(args.over.halt, unstartable);
     let engine = Engine::new(jobs, brake, notice).map_err(RunError::usage)?;
     if let Ok(task) = recipe.task(&["true".into()]) {

@@ -541,13 +541,15 @@ fn an_argument_that_no_program_can_be_given_holds_nothing_up() {
 #[test]
 fn more_jobs_than_descriptors_are_refused_before_any_runs() {
     let program = env!("CARGO_BIN_EXE_pepita");
-    let limited = |jobs: &str| {
-        let line = format!("ulimit -n 60; {program} run -j{jobs} -- echo ::: a b");
+    let limited = |rest: &str| {
+        let line = format!("ulimit -n 60; seq 40 | {program} run {rest}");
         Ran::from(Command::new("sh").args(["-c", &line]).output().unwrap())
     };
-    assert_eq!(limited("4").sorted(), ["a", "b"]);
-    let refused = limited("30").expect(2, "");
+    assert_eq!(limited("-j4 -- echo ::: a b").sorted(), ["a", "b"]);
+    // There are two jobs only.
+    assert_eq!(limited("-j30 -- echo ::: a b").sorted(), ["a", "b"]);
+    let refused = limited("-j30 -- echo").expect(2, "");
     let message = "30 jobs at the same time need 286 open files, and the limit is 60; raise it \
-                   (`ulimit -n 286`) or run fewer (`--jobs`)";
+                   (`ulimit -n 286`) or run fewer (`-j`)";
     assert!(refused.stderr.contains(message), "{}", refused.stderr);
 }
