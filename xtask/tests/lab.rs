@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -208,9 +209,16 @@ fn two_labs_run_at_once_and_do_not_meet() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until("the folder is taken", || {
-        text(&run(&["--name", name], "true").stderr).contains("another lab runs under the name")
-    });
+    // Once it speaks, it has the folder.
+    let mut up = String::new();
+    let stdout = first.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut up).unwrap();
+    assert_eq!(up, "up\n");
+    let refused = text(&run(&["--name", name], "true").stderr);
+    assert!(
+        refused.contains("another lab runs under the name"),
+        "{refused}"
+    );
     first.kill().unwrap();
     first.wait().unwrap();
 }
