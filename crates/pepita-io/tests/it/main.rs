@@ -1,0 +1,3 @@
+//! Tests on the running kernel.
+
+mod ring;
