@@ -20,10 +20,18 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 34] = [
+const UNSAFE_FILES: [(&str, &str); 36] = [
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
+    ),
+    (
+        "benches/src/uring/reads.rs",
+        "raw rings read into raw buffers",
+    ),
+    (
+        "benches/src/uring/rings.rs",
+        "raw rings take raw entries",
     ),
     (
         "crates/pepita-cli/src/doctor/raw.rs",
