@@ -6,7 +6,7 @@
 //! | modules | crate | feature |
 //! |---|---|---|
 //! | `io_uring`, `ublk`, `blk_mq`, `error` | `pepita-sys` | `kernel` (part of `std`) |
-//! | `io` | `pepita-io` | `kernel` |
+//! | `io` | `pepita-io` | `kernel` for the ring; owned operations with `std` |
 //! | `memory` | `pepita-mem` | `kernel`; mappings of the host with `std` |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
 //!
