@@ -10,4 +10,4 @@ pub mod ops;
 pub mod ring;
 
 #[cfg(feature = "std")]
-pub use local::{LocalHandle, LocalRing, Submitted, Task};
+pub use local::{Limited, LocalHandle, LocalRing, Multi, Submitted, Task};

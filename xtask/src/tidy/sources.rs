@@ -20,7 +20,7 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 45] = [
+const UNSAFE_FILES: [(&str, &str); 48] = [
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
@@ -46,6 +46,10 @@ const UNSAFE_FILES: [(&str, &str); 45] = [
         "crates/pepita-io/src/local/driver.rs",
         "pushes the entries of operations",
     ),
+    (
+        "crates/pepita-io/src/local/multi.rs",
+        "starts operations",
+    ),
     ("crates/pepita-io/src/local/op.rs", "starts operations"),
     (
         "crates/pepita-io/src/local/park.rs",
@@ -60,7 +64,15 @@ const UNSAFE_FILES: [(&str, &str); 45] = [
         "operations promise to keep what their entries lead to",
     ),
     (
+        "crates/pepita-io/src/ops/net.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
         "crates/pepita-io/src/ops/time.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/wait.rs",
         "operations promise to keep what their entries lead to",
     ),
     (

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use pepita_sys::error::{Errno, Result};
 use pepita_sys::io_uring::{
-    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IoUringCqe, IoUringSqe,
+    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IoUringCqe, IoUringSqe, Timespec,
 };
 
 use super::cell::Exclusive;
 use super::park::Parker;
-use super::slots::{Ended, Key, Orphan, Slots, Tell};
+use super::slots::{Ended, Key, Next, Orphan, OrphanStream, Slots, Stream, Tell};
 use crate::ring::{QueueFull, Ring, Wait};
 
 /// `user_data` of entries whose completions say nothing; no slot has it.
@@ -47,6 +47,8 @@ struct Inner {
     wakers: Vec<Waker>,
     /// Empty between turns.
     ended: Vec<Ended>,
+    /// Empty between turns.
+    streams: Vec<Stream>,
     wake_is_armed: bool,
 }
 
@@ -69,6 +71,7 @@ impl Driver {
                 slots: Slots::new(),
                 wakers: Vec::new(),
                 ended: Vec::new(),
+                streams: Vec::new(),
                 wake_is_armed: false,
             }),
             parker,
@@ -97,6 +100,95 @@ impl Driver {
         match unsafe { self.inner.with(push) } {
             Ok(()) => key,
             Err(QueueFull) => self.cannot_start(key),
+        }
+    }
+
+    /// Pushes an operation's entry and a time after which it is cancelled.
+    ///
+    /// # Safety
+    /// * kept holds for what it leads to, and for `limit`.
+    pub(super) unsafe fn start_limited(&self, entry: IoUringSqe, limit: *const Timespec) -> Key {
+        let start = |inner: &mut Inner| {
+            let key = inner.slots.insert();
+            let entry = entry.user_data(key.user_data()).link();
+            let limit = IoUringSqe::link_timeout(limit, 0).user_data(NOBODY);
+            // SAFETY: the caller's duty.
+            if unsafe { inner.push_pair([entry, limit]) }.is_ok() {
+                return key;
+            }
+            inner.slots.remove_unpushed(key);
+            Key::failed(Errno::EAGAIN)
+        };
+        // SAFETY: leaf.
+        unsafe { self.inner.with(start) }
+    }
+
+    /// Pushes two entries, of which the second starts when the first has succeeded.
+    ///
+    /// # Safety
+    /// * kept holds for what they lead to.
+    pub(super) unsafe fn start_linked(&self, entries: [IoUringSqe; 2]) -> [Key; 2] {
+        let start = |inner: &mut Inner| {
+            let keys = entries.map(|_| inner.slots.insert());
+            let [first, second] = entries;
+            let first = first.user_data(keys[0].user_data()).link();
+            let second = second.user_data(keys[1].user_data());
+            // SAFETY: the caller's duty.
+            if unsafe { inner.push_pair([first, second]) }.is_ok() {
+                return keys;
+            }
+            keys.map(|key| {
+                inner.slots.remove_unpushed(key);
+                Key::failed(Errno::EAGAIN)
+            })
+        };
+        // SAFETY: leaf.
+        unsafe { self.inner.with(start) }
+    }
+
+    /// Pushes the entry of an operation that completes again and again.
+    ///
+    /// # Safety
+    /// * kept holds for what it leads to.
+    pub(super) unsafe fn start_stream(&self, entry: IoUringSqe) -> Key {
+        let start = |inner: &mut Inner| {
+            let key = inner.slots.insert_stream();
+            // SAFETY: the caller's duty.
+            if unsafe { inner.push(entry.user_data(key.user_data())) }.is_ok() {
+                return key;
+            }
+            inner.slots.remove_unpushed(key);
+            Key::failed(Errno::EAGAIN)
+        };
+        // SAFETY: leaf.
+        unsafe { self.inner.with(start) }
+    }
+
+    /// What a stream has next; if nothing yet, `waker` will hear of it.
+    pub(super) fn next(&self, key: Key, waker: &Waker) -> Next {
+        // SAFETY: leaf.
+        let next = unsafe { self.inner.with(|inner| inner.slots.next(key)) };
+        if let Next::Pending = next {
+            let waker = waker.clone();
+            let listen = |inner: &mut Inner| inner.slots.listen_stream(key, waker);
+            // SAFETY: leaf: what is replaced is dropped afterwards.
+            drop(unsafe { self.inner.with(listen) });
+        }
+        next
+    }
+
+    /// Leaves a stream to itself: it is cancelled, and `orphan` gets what still comes of it.
+    pub(super) fn abandon_stream(&self, key: Key, orphan: Box<dyn OrphanStream>) {
+        let cancel = |inner: &mut Inner| {
+            let waker = inner.slots.abandon_stream(key, orphan)?;
+            inner.cancel(key);
+            Ok(waker)
+        };
+        // SAFETY: leaf: a waker, and a stream that has ended, are dropped afterwards.
+        let abandoned: std::result::Result<_, Box<Stream>> = unsafe { self.inner.with(cancel) };
+        match abandoned {
+            Ok(waker) => drop(waker),
+            Err(stream) => stream.end(),
         }
     }
 
@@ -152,9 +244,7 @@ impl Driver {
     pub(super) fn abandon(&self, key: Key, orphan: Box<dyn Orphan>) {
         let cancel = |inner: &mut Inner| {
             let replaced = inner.slots.abandon(key, orphan)?;
-            let cancel = IoUringSqe::cancel(key.user_data(), 0).user_data(NOBODY);
-            // SAFETY: the entry leads nowhere. Without room, the operation goes on until it ends by itself.
-            let _ = unsafe { inner.push(cancel) };
+            inner.cancel(key);
             Ok(replaced)
         };
         // SAFETY: leaf: what is replaced, and an orphan that has ended, are dropped afterwards.
@@ -190,17 +280,19 @@ impl Driver {
 
     #[cold]
     fn tell_others(&self) {
-        // SAFETY: leaf.
-        let (mut wakers, ended) = unsafe {
-            self.inner
-                .with(|inner| (mem::take(&mut inner.wakers), mem::take(&mut inner.ended)))
+        let take = |inner: &mut Inner| {
+            let orphans = (mem::take(&mut inner.ended), mem::take(&mut inner.streams));
+            (mem::take(&mut inner.wakers), orphans)
         };
+        // SAFETY: leaf.
+        let (mut wakers, (ended, streams)) = unsafe { self.inner.with(take) };
         for waker in wakers.drain(..) {
             waker.wake();
         }
         for (orphan, cqe) in ended {
             orphan.end(cqe);
         }
+        streams.into_iter().for_each(Stream::end);
         // SAFETY: leaf: both are without elements.
         unsafe { self.inner.with(|inner| inner.wakers = wakers) };
     }
@@ -234,6 +326,35 @@ impl Inner {
             let _ = self.hand_over();
         }
         Ok(())
+    }
+
+    /// Pushes two linked entries, which go over in one submission.
+    ///
+    /// # Safety
+    /// * kept holds for what they lead to.
+    unsafe fn push_pair(&mut self, entries: [IoUringSqe; 2]) -> std::result::Result<(), QueueFull> {
+        if self.ring.sq_room() < 2 {
+            // An error shows when there is no room afterwards.
+            let _ = self.hand_over();
+        }
+        if self.ring.sq_room() < 2 {
+            return Err(QueueFull);
+        }
+        for entry in entries {
+            // SAFETY: the caller's duty. Room for both was there, so the first is not handed over alone.
+            unsafe { self.ring.push(entry) }?;
+        }
+        if self.ring.is_full() {
+            let _ = self.hand_over();
+        }
+        Ok(())
+    }
+
+    /// Asks for an operation's end. Without room for that, it goes on until it ends by itself.
+    fn cancel(&mut self, key: Key) {
+        let cancel = IoUringSqe::cancel(key.user_data(), 0).user_data(NOBODY);
+        // SAFETY: the entry leads nowhere.
+        let _ = unsafe { self.push(cancel) };
     }
 
     /// Hands over what was pushed, waits as `turn` says, and takes what has completed.
@@ -308,6 +429,10 @@ impl Inner {
                     seen.others = true;
                     self.ended.push(ended);
                 }
+                Tell::Stream(stream) => {
+                    seen.others = true;
+                    self.streams.push(*stream);
+                }
             }
         }
         seen
@@ -334,6 +459,7 @@ impl Inner {
             for (orphan, cqe) in self.ended.drain(..) {
                 orphan.end(cqe);
             }
+            self.streams.drain(..).for_each(Stream::end);
         }
         true
     }
@@ -343,7 +469,7 @@ impl Drop for Inner {
     /// Ends what is in flight, since closing the ring does not; what does not end is leaked.
     fn drop(&mut self) {
         if !self.drain() {
-            mem::forget(self.slots.take_orphans());
+            self.slots.leak();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod cell;
 mod driver;
+mod multi;
 mod op;
 mod park;
 mod slots;
@@ -16,10 +17,11 @@ use std::time::Duration;
 
 use pepita_sys::error::Result;
 
-use crate::ops::Operation;
+use crate::ops::{MultiOperation, Operation};
 use crate::ring::{RingConfig, SetupError};
 use driver::{Driver, Turn};
-pub use op::Submitted;
+pub use multi::Multi;
+pub use op::{Limited, Submitted};
 use park::Parker;
 pub use tasks::Task;
 use tasks::Tasks;
@@ -109,6 +111,26 @@ impl LocalRing {
         self.handle.submit(operation)
     }
 
+    /// Starts an operation that is cancelled after `limit`.
+    pub fn submit_for<O: Operation>(&self, operation: O, limit: Duration) -> Submitted<Limited<O>> {
+        self.handle.submit_for(operation, limit)
+    }
+
+    /// Starts two operations, of which the second waits for the first, in the kernel. If the first fails, or
+    /// does less than was asked for, the second fails with `ECANCELED`.
+    pub fn submit_linked<A: Operation, B: Operation>(
+        &self,
+        first: A,
+        second: B,
+    ) -> (Submitted<A>, Submitted<B>) {
+        self.handle.submit_linked(first, second)
+    }
+
+    /// Starts an operation that completes again and again.
+    pub fn submit_multi<O: MultiOperation>(&self, operation: O) -> Multi<O> {
+        self.handle.submit_multi(operation)
+    }
+
     /// Starts a task, which runs inside [`block_on`](Self::block_on) beside its future.
     pub fn spawn<F: Future + 'static>(&self, future: F) -> Task<F::Output> {
         self.tasks.spawn(future)
@@ -185,6 +207,25 @@ impl LocalHandle {
     #[inline]
     pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
         Submitted::start(&self.driver, operation)
+    }
+
+    /// Starts an operation that is cancelled after `limit`.
+    pub fn submit_for<O: Operation>(&self, operation: O, limit: Duration) -> Submitted<Limited<O>> {
+        Submitted::start_limited(&self.driver, Limited::new(operation, limit))
+    }
+
+    /// Starts two operations, of which the second waits for the first: see [`LocalRing::submit_linked`].
+    pub fn submit_linked<A: Operation, B: Operation>(
+        &self,
+        first: A,
+        second: B,
+    ) -> (Submitted<A>, Submitted<B>) {
+        op::start_linked(&self.driver, first, second)
+    }
+
+    /// Starts an operation that completes again and again.
+    pub fn submit_multi<O: MultiOperation>(&self, operation: O) -> Multi<O> {
+        Multi::start(&self.driver, operation)
     }
 
     /// Starts a task.

@@ -6,8 +6,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use pepita_sys::io_uring::IoUringCqe;
+use pepita_sys::io_uring::{IoUringCqe, IoUringSqe, Timespec};
 
 use super::driver::Driver;
 use super::slots::{Key, Orphan};
@@ -37,6 +38,78 @@ impl<O: Operation> Submitted<O> {
             key,
             operation: Some(operation),
         }
+    }
+}
+
+impl<O: Operation> Submitted<Limited<O>> {
+    pub(super) fn start_limited(driver: &Rc<Driver>, mut operation: Limited<O>) -> Self {
+        let entry = operation.entry();
+        // SAFETY: kept: the operation keeps what its entry leads to, and the time, and is in this future.
+        let key = unsafe { driver.start_limited(entry, &raw const *operation.limit) };
+        Self::of(driver, key, operation)
+    }
+}
+
+impl<O: Operation> Submitted<O> {
+    fn of(driver: &Rc<Driver>, key: Key, operation: O) -> Self {
+        Self {
+            driver: Rc::clone(driver),
+            key,
+            operation: Some(operation),
+        }
+    }
+}
+
+/// Starts two operations, of which the second waits for the first.
+pub(super) fn start_linked<A: Operation, B: Operation>(
+    driver: &Rc<Driver>,
+    mut first: A,
+    mut second: B,
+) -> (Submitted<A>, Submitted<B>) {
+    let entries = [first.entry(), second.entry()];
+    // SAFETY: kept: the operations keep what their entries lead to, and are in these futures.
+    let [a, b] = unsafe { driver.start_linked(entries) };
+    let first = Submitted::of(driver, a, first);
+    (first, Submitted::of(driver, b, second))
+}
+
+/// An operation that is cancelled after a time: its error is `ECANCELED` then.
+pub struct Limited<O> {
+    operation: O,
+    limit: Box<Timespec>,
+}
+
+impl<O> Limited<O> {
+    pub(super) fn new(operation: O, limit: Duration) -> Self {
+        Self {
+            operation,
+            limit: Box::new(limit.into()),
+        }
+    }
+}
+
+impl<O> fmt::Debug for Limited<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limited")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+// SAFETY: as the operation.
+unsafe impl<O: Operation> Operation for Limited<O> {
+    type Output = O::Output;
+
+    fn entry(&mut self) -> IoUringSqe {
+        self.operation.entry()
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> O::Output {
+        self.operation.complete(cqe)
+    }
+
+    fn discard(self, cqe: IoUringCqe) {
+        self.operation.discard(cqe);
     }
 }
 

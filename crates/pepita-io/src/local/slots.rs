@@ -8,6 +8,7 @@
 //! What every operation needs is 16 bytes. Wakers and orphans stand apart: most operations are waited for by
 //! the executor's main future, which needs no waker.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::task::Waker;
@@ -88,6 +89,8 @@ mod state {
     pub(super) const PARTLY: u32 = 3;
     /// The last completion came.
     pub(super) const DONE: u32 = 4;
+    /// Completions come again and again; the listener is a stream.
+    pub(super) const STREAM: u32 = 5;
 }
 
 /// A slot. What is looked at together is one word: parts that are written apart and read together wait for
@@ -139,6 +142,52 @@ enum Listener {
     Main,
     Waker(Waker),
     Orphan(Box<dyn Orphan>),
+    Stream(Box<Stream>),
+}
+
+/// The completions of an operation that completes again and again.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// Those that were not fetched.
+    queue: VecDeque<IoUringCqe>,
+    waker: Option<Waker>,
+    /// Gets those that will not be fetched, at the end.
+    orphan: Option<Box<dyn OrphanStream>>,
+}
+
+impl Stream {
+    /// Puts away what nobody waits for any more.
+    pub(super) fn end(mut self) {
+        if let Some(mut orphan) = self.orphan.take() {
+            for cqe in self.queue {
+                orphan.item(cqe);
+            }
+        }
+    }
+}
+
+/// An operation that completes again and again, and that nobody waits for.
+pub(super) trait OrphanStream {
+    /// Puts away what came of it once.
+    fn item(&mut self, cqe: IoUringCqe);
+}
+
+impl fmt::Debug for dyn OrphanStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OrphanStream")
+    }
+}
+
+/// What a stream has next.
+#[derive(Debug)]
+pub(super) enum Next {
+    Item(IoUringCqe),
+    /// It was not handed over.
+    Failed(IoUringCqe),
+    /// Nothing any more; its slot is free.
+    Ended,
+    /// Nothing yet.
+    Pending,
 }
 
 /// Whom to tell of a completion, when the ring is not borrowed any more.
@@ -148,6 +197,7 @@ pub(super) enum Tell {
     Main,
     Waker(Waker),
     Orphan(Ended),
+    Stream(Box<Stream>),
 }
 
 /// Who would have heard of an end, to be dropped where others' code may run.
@@ -205,6 +255,9 @@ impl Slots {
 
     /// Gives back a slot whose entry was not pushed.
     pub(super) fn remove_unpushed(&mut self, key: Key) {
+        let slot = &mut self.slots[key.index() as usize];
+        slot.set_state(state::STARTED);
+        self.listeners[key.index() as usize] = Listener::Nobody;
         self.free.push(key);
     }
 
@@ -306,6 +359,7 @@ impl Slots {
                 slot.set_outcome(cqe);
             }
             state::STARTED | state::OTHER => slot.set_outcome(cqe),
+            state::STREAM => return self.complete_stream(key, cqe),
             _ => return Tell::Nobody,
         }
         if cqe.has_more() {
@@ -321,18 +375,95 @@ impl Slots {
                 Some(first) => Tell::Orphan((orphan, first)),
                 None => unreachable!("it is done"),
             },
+            Listener::Stream(_) => unreachable!("in the state STREAM only"),
         }
     }
 
-    /// Takes out what waits for completions that will not be seen. It is the kernel's, and must be leaked.
-    pub(super) fn take_orphans(&mut self) -> Vec<Box<dyn Orphan>> {
-        let listeners = mem::take(&mut self.listeners);
-        listeners
-            .into_iter()
-            .filter_map(|listener| match listener {
-                Listener::Orphan(orphan) => Some(orphan),
-                _ => None,
-            })
-            .collect()
+    /// Notes a completion of a stream.
+    fn complete_stream(&mut self, key: Key, cqe: IoUringCqe) -> Tell {
+        let slot = &mut self.slots[key.index() as usize];
+        let listener = &mut self.listeners[key.index() as usize];
+        let Listener::Stream(stream) = listener else {
+            unreachable!("a stream's listener is a stream");
+        };
+        stream.queue.push_back(cqe);
+        if !cqe.has_more() {
+            slot.set_state(state::DONE);
+            if stream.orphan.is_some() {
+                return match self.free_stream(key) {
+                    Listener::Stream(stream) => Tell::Stream(stream),
+                    _ => unreachable!("it is a stream"),
+                };
+            }
+        }
+        stream.waker.take().map_or(Tell::Nobody, Tell::Waker)
+    }
+
+    /// Takes a slot for a stream.
+    pub(super) fn insert_stream(&mut self) -> Key {
+        let key = self.insert();
+        self.slots[key.index() as usize].set_state(state::STREAM);
+        self.listeners[key.index() as usize] = Listener::Stream(Box::default());
+        key
+    }
+
+    /// Frees the slot of a stream, whose last completion has come.
+    fn free_stream(&mut self, key: Key) -> Listener {
+        self.fetch(key);
+        mem::replace(&mut self.listeners[key.index() as usize], Listener::Nobody)
+    }
+
+    /// What a stream has next.
+    pub(super) fn next(&mut self, key: Key) -> Next {
+        let Some(slot) = self.slots.get(key.index() as usize) else {
+            return Next::Failed(key.failure());
+        };
+        let Listener::Stream(stream) = &mut self.listeners[key.index() as usize] else {
+            unreachable!("a stream's listener is a stream");
+        };
+        match stream.queue.pop_front() {
+            Some(cqe) => Next::Item(cqe),
+            None if slot.state() == state::DONE => {
+                self.free_stream(key);
+                Next::Ended
+            }
+            None => Next::Pending,
+        }
+    }
+
+    /// Lets `waker` hear of a stream's next completion. Returns who would have heard of it before.
+    pub(super) fn listen_stream(&mut self, key: Key, waker: Waker) -> Option<Waker> {
+        match &mut self.listeners[key.index() as usize] {
+            Listener::Stream(stream) => stream.waker.replace(waker),
+            _ => Some(waker),
+        }
+    }
+
+    /// Leaves a stream to `orphan`. If its last completion has come, it is returned; else its waker is.
+    pub(super) fn abandon_stream(
+        &mut self,
+        key: Key,
+        orphan: Box<dyn OrphanStream>,
+    ) -> Result<Option<Waker>, Box<Stream>> {
+        let Some(slot) = self.slots.get(key.index() as usize) else {
+            return Ok(None);
+        };
+        let is_done = slot.state() == state::DONE;
+        let Listener::Stream(stream) = &mut self.listeners[key.index() as usize] else {
+            unreachable!("a stream's listener is a stream");
+        };
+        stream.orphan = Some(orphan);
+        if !is_done {
+            return Ok(stream.waker.take());
+        }
+        match self.free_stream(key) {
+            Listener::Stream(stream) => Err(stream),
+            _ => unreachable!("it is a stream"),
+        }
+    }
+
+    /// Leaks what waits for completions that will not be seen: it is the kernel's.
+    pub(super) fn leak(&mut self) {
+        mem::forget(mem::take(&mut self.listeners));
     }
 }

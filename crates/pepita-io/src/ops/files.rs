@@ -5,13 +5,16 @@
 //! Operations on files.
 
 use std::ffi::CString;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{IORING_FSYNC_DATASYNC, IoUringCqe, IoUringSqe};
 use pepita_sys::syscall::{AT_FDCWD, O_CLOEXEC};
+
+use rustix::fs::{FallocateFlags, Statx, StatxFlags};
 
 use super::{Operation, SharedFile, count, done};
 use crate::buf::{IoBuf, IoBufMut};
@@ -23,7 +26,7 @@ pub const POSITION: u64 = u64::MAX;
 const TRANSFER_MAX: usize = 0x7fff_f000;
 
 /// A length as an entry has it.
-fn transfer_len(len: usize) -> u32 {
+pub(super) fn transfer_len(len: usize) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "the limit has 31 bits")]
     let len = len.min(TRANSFER_MAX) as u32;
     len
@@ -171,8 +174,7 @@ unsafe impl<F: SharedFile> Operation for Fsync<F> {
 /// # Errors
 /// `EINVAL` when the path has a zero byte.
 pub fn open(path: impl AsRef<Path>, flags: u32, mode: u32) -> Result<Open> {
-    let path = CString::new(path.as_ref().as_os_str().as_bytes())
-        .map_err(|_| KernelError::from_errno("open", Errno::EINVAL))?;
+    let path = c_path("open", path.as_ref())?;
     Ok(Open {
         path,
         flags: flags | O_CLOEXEC,
@@ -201,4 +203,152 @@ unsafe impl Operation for Open {
         // SAFETY: the kernel opened it for us.
         Ok(unsafe { OwnedFd::from_raw_fd(cqe.res) })
     }
+}
+
+/// Closes `file`, and says what a drop cannot: a late error of an earlier write. close(2).
+#[must_use]
+pub fn close(file: OwnedFd) -> Close {
+    Close(file)
+}
+
+/// See [`close`].
+#[derive(Debug)]
+pub struct Close(OwnedFd);
+
+// SAFETY: its entry leads nowhere, and the descriptor is its own.
+unsafe impl Operation for Close {
+    type Output = Result<()>;
+
+    fn entry(&mut self) -> IoUringSqe {
+        IoUringSqe::close(self.0.as_raw_fd())
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> Result<()> {
+        // It is closed whatever came of it, unless the kernel did not come that far.
+        if !matches!(cqe.errno(), Some(Errno::ECANCELED | Errno::EAGAIN)) {
+            let _ = self.0.into_raw_fd();
+        }
+        done("close", cqe)
+    }
+}
+
+/// Moves up to `len` bytes from `from` to `to`, one of which is a pipe. An offset is [`POSITION`] for the
+/// file's own position, and for a pipe. splice(2).
+pub fn splice<F: SharedFile, G: SharedFile>(
+    from: &F,
+    from_offset: u64,
+    to: &G,
+    to_offset: u64,
+    len: usize,
+) -> Splice<F, G> {
+    Splice {
+        from: from.clone(),
+        from_offset,
+        to: to.clone(),
+        to_offset,
+        len: transfer_len(len),
+    }
+}
+
+/// See [`splice`].
+#[derive(Debug)]
+pub struct Splice<F, G> {
+    from: F,
+    from_offset: u64,
+    to: G,
+    to_offset: u64,
+    len: u32,
+}
+
+// SAFETY: it keeps both files.
+unsafe impl<F: SharedFile, G: SharedFile> Operation for Splice<F, G> {
+    type Output = Result<usize>;
+
+    fn entry(&mut self) -> IoUringSqe {
+        let (from, to) = (self.from.number(), self.to.number());
+        IoUringSqe::splice(from, self.from_offset, to, self.to_offset, self.len, 0)
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> Self::Output {
+        count("splice", cqe)
+    }
+}
+
+/// Allocates, zeroes or frees `len` bytes from `offset` on. fallocate(2).
+pub fn fallocate<F: SharedFile>(
+    file: &F,
+    mode: FallocateFlags,
+    offset: u64,
+    len: u64,
+) -> Fallocate<F> {
+    Fallocate {
+        file: file.clone(),
+        mode,
+        offset,
+        len,
+    }
+}
+
+/// See [`fallocate`].
+#[derive(Debug)]
+pub struct Fallocate<F> {
+    file: F,
+    mode: FallocateFlags,
+    offset: u64,
+    len: u64,
+}
+
+// SAFETY: it keeps the file.
+unsafe impl<F: SharedFile> Operation for Fallocate<F> {
+    type Output = Result<()>;
+
+    fn entry(&mut self) -> IoUringSqe {
+        IoUringSqe::fallocate(self.file.number(), self.mode.bits(), self.offset, self.len)
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> Result<()> {
+        done("fallocate", cqe)
+    }
+}
+
+/// Tells about what is at `path`; of a symbolic link, about where it leads. statx(2).
+///
+/// # Errors
+/// `EINVAL` when the path has a zero byte.
+pub fn stat(path: impl AsRef<Path>, mask: StatxFlags) -> Result<Stat> {
+    Ok(Stat {
+        path: c_path("statx", path.as_ref())?,
+        mask,
+        into: Box::new(MaybeUninit::zeroed()),
+    })
+}
+
+/// See [`stat`].
+#[derive(Debug)]
+pub struct Stat {
+    path: CString,
+    mask: StatxFlags,
+    into: Box<MaybeUninit<Statx>>,
+}
+
+// SAFETY: path and structure are on the heap.
+unsafe impl Operation for Stat {
+    type Output = Result<Statx>;
+
+    fn entry(&mut self) -> IoUringSqe {
+        let into = self.into.as_mut_ptr().cast();
+        IoUringSqe::statx(AT_FDCWD, self.path.as_ptr(), 0, self.mask.bits(), into)
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> Self::Output {
+        done("statx", cqe)?;
+        // SAFETY: integers, zeroed at first and then filled by the kernel.
+        Ok(unsafe { *self.into.assume_init() })
+    }
+}
+
+/// A path for the kernel.
+fn c_path(operation: &'static str, path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| KernelError::from_errno(operation, Errno::EINVAL))
 }

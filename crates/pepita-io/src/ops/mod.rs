@@ -8,7 +8,9 @@
 //! [`LocalRing`](crate::LocalRing) runs it on this thread's ring.
 
 mod files;
+mod net;
 mod time;
+mod wait;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
@@ -18,7 +20,9 @@ use pepita_sys::error::{KernelError, Result};
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
 
 pub use files::*;
+pub use net::*;
 pub use time::*;
+pub use wait::*;
 
 /// Something that a ring can do.
 ///
@@ -43,6 +47,21 @@ pub unsafe trait Operation: 'static {
     {
         drop(self.complete(cqe));
     }
+}
+
+/// Something that a ring does again and again, until it is dropped or fails.
+///
+/// # Safety
+/// * As [`Operation`].
+pub unsafe trait MultiOperation: 'static {
+    /// What comes of it each time.
+    type Item;
+
+    /// The entry. Called once, before anything else.
+    fn entry(&mut self) -> IoUringSqe;
+
+    /// What came of it this time. An item that nobody waits for is dropped.
+    fn item(&mut self, cqe: IoUringCqe) -> Self::Item;
 }
 
 mod sealed {

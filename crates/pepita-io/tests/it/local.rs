@@ -1,6 +1,7 @@
 //! Owned operations on the thread's ring.
 
 mod holes;
+mod operations;
 
 use std::cell::Cell;
 use std::fs::File;

@@ -1,0 +1,89 @@
+#![expect(unsafe_code, reason = "starts operations")]
+//! An operation that completes again and again.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use pepita_sys::io_uring::IoUringCqe;
+
+use super::driver::Driver;
+use super::slots::{Key, Next, OrphanStream};
+use crate::ops::MultiOperation;
+
+/// An operation that completes again and again. Dropping it ends the operation; items that were not fetched
+/// are dropped.
+///
+/// It may end by itself, also without an error: then the operation is to be started again.
+#[must_use = "dropping it ends the operation"]
+pub struct Multi<O: MultiOperation> {
+    driver: Rc<Driver>,
+    /// `None` after it has ended.
+    state: Option<(Key, O)>,
+}
+
+impl<O: MultiOperation> Multi<O> {
+    pub(super) fn start(driver: &Rc<Driver>, mut operation: O) -> Self {
+        let entry = operation.entry();
+        // SAFETY: kept: the operation keeps what its entry leads to, and is in this value, which gives it up
+        // to the slot, or after the last completion.
+        let key = unsafe { driver.start_stream(entry) };
+        Self {
+            driver: Rc::clone(driver),
+            state: Some((key, operation)),
+        }
+    }
+
+    /// The next item, or `None` at the end.
+    ///
+    /// The future may be dropped without losing an item.
+    pub async fn next(&mut self) -> Option<O::Item> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Self::next`], for those who poll.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<O::Item>> {
+        let Some((key, operation)) = &mut self.state else {
+            return Poll::Ready(None);
+        };
+        match self.driver.next(*key, cx.waker()) {
+            Next::Item(cqe) => Poll::Ready(Some(operation.item(cqe))),
+            Next::Failed(cqe) => {
+                let item = operation.item(cqe);
+                self.state = None;
+                Poll::Ready(Some(item))
+            }
+            Next::Pending => Poll::Pending,
+            Next::Ended => {
+                self.state = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl<O: MultiOperation> fmt::Debug for Multi<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Multi")
+            .field("has_ended", &self.state.is_none())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O: MultiOperation> Drop for Multi<O> {
+    fn drop(&mut self) {
+        if let Some((key, operation)) = self.state.take() {
+            let orphan = Box::new(Abandoned(operation));
+            self.driver.abandon_stream(key, orphan);
+        }
+    }
+}
+
+struct Abandoned<O>(O);
+
+impl<O: MultiOperation> OrphanStream for Abandoned<O> {
+    fn item(&mut self, cqe: IoUringCqe) {
+        drop(self.0.item(cqe));
+    }
+}
