@@ -22,6 +22,17 @@ pub(super) fn setup(entries: u32, params: &mut IoUringParams) -> core::result::R
     Ok(unsafe { Fd::from_raw(fd) })
 }
 
+/// io_uring_register(2) with `nr_args` at the address `arg`.
+///
+/// # Safety
+/// * `arg` and `nr_args` are what `opcode` takes, for as long as the call.
+/// * Memory that is registered by it stays the kernel's as io_uring_register(2) says.
+pub(super) unsafe fn register(fd: i32, opcode: u32, arg: usize, nr_args: u32) -> Result<u32> {
+    // SAFETY: the caller's duty.
+    unsafe { syscall::io_uring_register(fd, opcode, arg, nr_args) }
+        .map_err(|errno| KernelError::from_errno("io_uring_register", errno))
+}
+
 /// The number by which a thread enters its ring: the descriptor, or the index that spares the kernel the
 /// look-up.
 #[derive(Debug, Clone, Copy)]

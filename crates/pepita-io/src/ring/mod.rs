@@ -32,6 +32,7 @@ mod entry;
 mod error;
 mod queue;
 mod region;
+pub mod register;
 mod wait;
 
 use core::marker::PhantomData;

@@ -6,6 +6,7 @@
 
 mod model;
 mod refused;
+mod register;
 mod setup;
 mod sizes;
 
