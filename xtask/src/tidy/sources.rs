@@ -20,7 +20,7 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 39] = [
+const UNSAFE_FILES: [(&str, &str); 41] = [
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
@@ -55,6 +55,10 @@ const UNSAFE_FILES: [(&str, &str); 39] = [
         "maps the memory of a ring",
     ),
     (
+        "crates/pepita-io/src/ring/register/buffers.rs",
+        "registers memory by its addresses",
+    ),
+    (
         "crates/pepita-io/src/ring/register/files.rs",
         "passes lists of descriptors by their addresses",
     ),
@@ -73,6 +77,10 @@ const UNSAFE_FILES: [(&str, &str); 39] = [
     (
         "crates/pepita-io/tests/it/ring/refused.rs",
         "puts a seccomp filter on a thread",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/register/buffers.rs",
+        "registers the memory of tests",
     ),
     (
         "crates/pepita-io/tests/it/ring/sizes.rs",

@@ -3,34 +3,14 @@
 
 use core::ops::Range;
 
-use pepita_sys::error::{Errno, KernelError, Result};
+use pepita_sys::error::Result;
 use pepita_sys::io_uring::{
     IORING_REGISTER_FILES_UPDATE2, IORING_REGISTER_FILES2, IORING_RSRC_REGISTER_SPARSE,
     IoUringFileIndexRange, IoUringRsrcRegister, IoUringRsrcUpdate2,
 };
 
 use super::super::{CqEntry, Ring, SqEntry, calls};
-use super::operations;
-
-/// The length of a list of resources and of their tags, which must agree.
-///
-/// # Errors
-/// `EINVAL` when they do not, or are longer than any table.
-pub(super) fn count_of<T>(resources: &[T], tags: &[u64]) -> Result<u32> {
-    let wrong = KernelError::from_errno("io_uring_register", Errno::EINVAL);
-    if !tags.is_empty() && tags.len() != resources.len() {
-        return Err(wrong);
-    }
-    u32::try_from(resources.len()).map_err(|_| wrong)
-}
-
-/// The address of a list, or 0 for an empty one.
-pub(super) fn address_of<T>(list: &[T]) -> u64 {
-    if list.is_empty() {
-        return 0;
-    }
-    list.as_ptr().expose_provenance() as u64
-}
+use super::{address_of, count_of, operations};
 
 /// Tables of registered files.
 ///

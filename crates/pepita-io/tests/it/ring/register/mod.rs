@@ -1,5 +1,6 @@
 //! What is registered with a ring.
 
+mod buffers;
 mod files;
 mod probe;
 
