@@ -26,6 +26,9 @@
 //!
 //! Source: io_uring(7), io_uring_setup(2), io_uring_enter(2).
 
+#[cfg(feature = "std")]
+mod buffer_pool;
+mod buffer_ring;
 mod calls;
 mod config;
 mod entry;
@@ -45,6 +48,9 @@ use pepita_sys::io_uring::{
 };
 use pepita_sys::syscall::Fd;
 
+#[cfg(feature = "std")]
+pub use buffer_pool::{Buffer, BufferError, BufferPool, Buffers};
+pub use buffer_ring::{BufferRing, BufferUse};
 use calls::Entrance;
 pub use config::RingConfig;
 pub use entry::{CqEntry, MixedCqe, SqEntry};

@@ -9,6 +9,7 @@ mod buffers;
 mod files;
 mod operations;
 mod probe;
+mod status;
 
 use pepita_sys::error::{Errno, KernelError, Result};
 

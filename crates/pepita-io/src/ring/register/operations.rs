@@ -5,8 +5,9 @@ use core::marker::PhantomData;
 
 use pepita_sys::error::Result;
 use pepita_sys::io_uring::{
-    IORING_REGISTER_CLONE_BUFFERS, IORING_REGISTER_FILE_ALLOC_RANGE, IORING_REGISTER_PROBE,
-    IORING_UNREGISTER_BUFFERS, IORING_UNREGISTER_FILES, IoUringCloneBuffers, IoUringFileIndexRange,
+    IORING_REGISTER_CLONE_BUFFERS, IORING_REGISTER_FILE_ALLOC_RANGE, IORING_REGISTER_PBUF_STATUS,
+    IORING_REGISTER_PROBE, IORING_UNREGISTER_BUFFERS, IORING_UNREGISTER_FILES, IoUringBufStatus,
+    IoUringCloneBuffers, IoUringFileIndexRange,
 };
 
 use super::super::calls;
@@ -63,6 +64,7 @@ pub(super) const FILE_ALLOC_RANGE: Takes<IoUringFileIndexRange> =
     Takes::new(IORING_REGISTER_FILE_ALLOC_RANGE, 0);
 pub(super) const CLONE_BUFFERS: Takes<IoUringCloneBuffers> =
     Takes::new(IORING_REGISTER_CLONE_BUFFERS, 1);
+pub(super) const PBUF_STATUS: Takes<IoUringBufStatus> = Takes::new(IORING_REGISTER_PBUF_STATUS, 1);
 
 pub(super) const UNREGISTER_BUFFERS: TakesNumber = TakesNumber {
     opcode: IORING_UNREGISTER_BUFFERS,

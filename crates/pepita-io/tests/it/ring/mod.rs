@@ -4,6 +4,7 @@
 //! # Invariants
 //! * test-keeps: what a test's entries lead to lives until the test has seen their last completion.
 
+mod buffers;
 mod model;
 mod refused;
 mod register;
