@@ -20,7 +20,7 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 44] = [
+const UNSAFE_FILES: [(&str, &str); 48] = [
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
@@ -71,12 +71,24 @@ const UNSAFE_FILES: [(&str, &str); 44] = [
         "passes lists of descriptors by their addresses",
     ),
     (
+        "crates/pepita-io/src/ring/register/message.rs",
+        "a completion that is sent is a promise to who takes it",
+    ),
+    (
         "crates/pepita-io/src/ring/register/operations.rs",
         "pairs register operations with what they take",
     ),
     (
         "crates/pepita-io/src/ring/register/probe.rs",
         "asks with the address of where the answer goes",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/restrictions.rs",
+        "passes a list of restrictions by its address",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/workers.rs",
+        "passes a set of CPUs by its address",
     ),
     (
         "crates/pepita-io/tests/it/ring/buffers.rs",
@@ -93,6 +105,10 @@ const UNSAFE_FILES: [(&str, &str); 44] = [
     (
         "crates/pepita-io/tests/it/ring/register/buffers.rs",
         "registers the memory of tests",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/register/settings.rs",
+        "makes eventfds, and sends completions",
     ),
     (
         "crates/pepita-io/tests/it/ring/sizes.rs",

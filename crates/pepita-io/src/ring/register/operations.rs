@@ -4,11 +4,7 @@
 use core::marker::PhantomData;
 
 use pepita_sys::error::Result;
-use pepita_sys::io_uring::{
-    IORING_REGISTER_CLONE_BUFFERS, IORING_REGISTER_FILE_ALLOC_RANGE, IORING_REGISTER_PBUF_STATUS,
-    IORING_REGISTER_PROBE, IORING_UNREGISTER_BUFFERS, IORING_UNREGISTER_FILES, IoUringBufStatus,
-    IoUringCloneBuffers, IoUringFileIndexRange,
-};
+use pepita_sys::io_uring::*;
 
 use super::super::calls;
 use super::probe::ProbeArg;
@@ -52,6 +48,11 @@ pub(super) struct TakesNumber {
 }
 
 impl TakesNumber {
+    /// Private: takes-no-memory is established by the table below.
+    const fn new(opcode: u32) -> Self {
+        Self { opcode }
+    }
+
     /// Does the operation with the ring `fd`.
     pub(super) fn call(&self, fd: i32, number: u32) -> Result<u32> {
         // SAFETY: takes-no-memory.
@@ -59,16 +60,27 @@ impl TakesNumber {
     }
 }
 
-pub(super) const PROBE: Takes<ProbeArg> = Takes::new(IORING_REGISTER_PROBE, ProbeArg::OPS_MAX);
-pub(super) const FILE_ALLOC_RANGE: Takes<IoUringFileIndexRange> =
-    Takes::new(IORING_REGISTER_FILE_ALLOC_RANGE, 0);
+pub(super) const CLOCK: Takes<IoUringClockRegister> = Takes::new(IORING_REGISTER_CLOCK, 0);
 pub(super) const CLONE_BUFFERS: Takes<IoUringCloneBuffers> =
     Takes::new(IORING_REGISTER_CLONE_BUFFERS, 1);
+pub(super) const EVENTFD: Takes<i32> = Takes::new(IORING_REGISTER_EVENTFD, 1);
+pub(super) const EVENTFD_ASYNC: Takes<i32> = Takes::new(IORING_REGISTER_EVENTFD_ASYNC, 1);
+pub(super) const FILE_ALLOC_RANGE: Takes<IoUringFileIndexRange> =
+    Takes::new(IORING_REGISTER_FILE_ALLOC_RANGE, 0);
+pub(super) const IOWQ_MAX_WORKERS: Takes<[u32; 2]> =
+    Takes::new(IORING_REGISTER_IOWQ_MAX_WORKERS, 2);
 pub(super) const PBUF_STATUS: Takes<IoUringBufStatus> = Takes::new(IORING_REGISTER_PBUF_STATUS, 1);
+pub(super) const PROBE: Takes<ProbeArg> = Takes::new(IORING_REGISTER_PROBE, ProbeArg::OPS_MAX);
+/// Of all operations, the kernel takes messages alone here, and of those no files.
+pub(super) const SEND_MSG_RING: Takes<IoUringSqe> = Takes::new(IORING_REGISTER_SEND_MSG_RING, 1);
+pub(super) const SYNC_CANCEL: Takes<IoUringSyncCancelReg> =
+    Takes::new(IORING_REGISTER_SYNC_CANCEL, 1);
 
-pub(super) const UNREGISTER_BUFFERS: TakesNumber = TakesNumber {
-    opcode: IORING_UNREGISTER_BUFFERS,
-};
-pub(super) const UNREGISTER_FILES: TakesNumber = TakesNumber {
-    opcode: IORING_UNREGISTER_FILES,
-};
+pub(super) const ENABLE_RINGS: TakesNumber = TakesNumber::new(IORING_REGISTER_ENABLE_RINGS);
+pub(super) const PERSONALITY: TakesNumber = TakesNumber::new(IORING_REGISTER_PERSONALITY);
+pub(super) const UNREGISTER_BUFFERS: TakesNumber = TakesNumber::new(IORING_UNREGISTER_BUFFERS);
+pub(super) const UNREGISTER_EVENTFD: TakesNumber = TakesNumber::new(IORING_UNREGISTER_EVENTFD);
+pub(super) const UNREGISTER_FILES: TakesNumber = TakesNumber::new(IORING_UNREGISTER_FILES);
+pub(super) const UNREGISTER_IOWQ_AFF: TakesNumber = TakesNumber::new(IORING_UNREGISTER_IOWQ_AFF);
+pub(super) const UNREGISTER_PERSONALITY: TakesNumber =
+    TakesNumber::new(IORING_UNREGISTER_PERSONALITY);

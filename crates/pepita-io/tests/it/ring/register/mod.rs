@@ -1,8 +1,11 @@
 //! What is registered with a ring.
 
 mod buffers;
+mod cancel;
 mod files;
 mod probe;
+mod restrictions;
+mod settings;
 
 use pepita_sys::error::{Errno, KernelError, Result};
 
