@@ -20,7 +20,7 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 48] = [
+const UNSAFE_FILES: [(&str, &str); 50] = [
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
@@ -91,6 +91,10 @@ const UNSAFE_FILES: [(&str, &str); 48] = [
         "passes a set of CPUs by its address",
     ),
     (
+        "crates/pepita-io/src/ring/wait_region.rs",
+        "writes wait arguments in memory that is shared with the kernel",
+    ),
+    (
         "crates/pepita-io/tests/it/ring/buffers.rs",
         "lends buffers to the kernel and takes them back",
     ),
@@ -113,6 +117,10 @@ const UNSAFE_FILES: [(&str, &str); 48] = [
     (
         "crates/pepita-io/tests/it/ring/sizes.rs",
         "pushes entries of all sizes",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/waits.rs",
+        "sends this thread a signal",
     ),
     (
         "crates/pepita-mem/src/copy.rs",

@@ -7,9 +7,10 @@
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{
-    IORING_ENTER_EXT_ARG, IORING_ENTER_REGISTERED_RING, IORING_REGISTER_RING_FDS,
-    IORING_SETUP_NO_MMAP, IORING_SETUP_REGISTERED_FD_ONLY, IORING_UNREGISTER_RING_FDS,
-    IoUringGeteventsArg, IoUringParams, IoUringRsrcUpdate,
+    IORING_ENTER_EXT_ARG, IORING_ENTER_EXT_ARG_REG, IORING_ENTER_REGISTERED_RING,
+    IORING_REGISTER_RING_FDS, IORING_SETUP_NO_MMAP, IORING_SETUP_REGISTERED_FD_ONLY,
+    IORING_UNREGISTER_RING_FDS, IoUringGeteventsArg, IoUringParams, IoUringRegWait,
+    IoUringRsrcUpdate,
 };
 use pepita_sys::syscall::{self, Fd};
 
@@ -118,5 +119,17 @@ impl Entrance {
         let flags = flags | IORING_ENTER_EXT_ARG;
         let address = core::ptr::from_ref(arg).expose_provenance();
         self.enter_raw(to_submit, want, flags, address, size_of_val(arg))
+    }
+    /// io_uring_enter(2) with the registered wait argument at `offset`.
+    #[inline]
+    pub(super) fn enter_registered(
+        self,
+        to_submit: u32,
+        want: u32,
+        flags: u32,
+        offset: usize,
+    ) -> Result<u32> {
+        let flags = flags | IORING_ENTER_EXT_ARG | IORING_ENTER_EXT_ARG_REG;
+        self.enter_raw(to_submit, want, flags, offset, size_of::<IoUringRegWait>())
     }
 }

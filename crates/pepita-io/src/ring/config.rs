@@ -67,6 +67,7 @@ pub struct RingConfig {
     sq_thread_idle_ms: u32,
     wq_fd: u32,
     restrictions: Option<Restrictions>,
+    wait_slots: u32,
 }
 
 impl RingConfig {
@@ -81,6 +82,7 @@ impl RingConfig {
             sq_thread_idle_ms: 0,
             wq_fd: 0,
             restrictions: None,
+            wait_slots: 0,
         }
     }
 
@@ -135,6 +137,14 @@ impl RingConfig {
         self
     }
 
+    /// `count` places for wait arguments that the kernel need not copy in for each wait:
+    /// [`Ring::submit_and_wait_registered`] (Linux 6.14).
+    pub const fn wait_slots(mut self, count: u32) -> Self {
+        self.flags |= IORING_SETUP_R_DISABLED;
+        self.wait_slots = count;
+        self
+    }
+
     /// Makes the ring, with entries of 64 bytes and completions of 16.
     ///
     /// # Errors
@@ -182,6 +192,16 @@ impl RingConfig {
         &self,
         mut ring: Ring<S, C>,
     ) -> Result<Ring<S, C>, SetupError> {
+        if self.wait_slots > 0 {
+            ring.register_waits(self.wait_slots)
+                .map_err(|error| match error.to_errno() {
+                    Errno::EINVAL => SetupError::Unsupported {
+                        what: "registered waits",
+                        since: "6.14",
+                    },
+                    _ => error.into(),
+                })?;
+        }
         if let Some(restrictions) = &self.restrictions {
             ring.restrict(restrictions)?;
         }

@@ -150,7 +150,8 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     ///
     /// # Errors
     /// What io_uring_register(2) says: `ENXIO` when `source` has no table, `EOVERFLOW` or
-    /// `EINVAL` for slots outside it, `EINVAL` for no slots or on an older kernel.
+    /// `EINVAL` for slots outside it, `EINVAL` for no slots; on an older kernel `EINVAL`, or `EBUSY` when
+    /// there is a table.
     ///
     /// # Safety
     /// * As [`Self::clone_buffers`].

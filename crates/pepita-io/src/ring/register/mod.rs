@@ -12,7 +12,7 @@ mod clock;
 mod eventfd;
 mod files;
 mod message;
-mod operations;
+pub(super) mod operations;
 mod personality;
 mod probe;
 mod restrictions;

@@ -14,7 +14,7 @@ use super::probe::ProbeArg;
 /// # Invariants
 /// * takes-one: the kernel takes `T` at the address `arg`, if it is told `nr_args`, and keeps none of it.
 #[derive(Debug)]
-pub(super) struct Takes<T> {
+pub(in crate::ring) struct Takes<T> {
     opcode: u32,
     nr_args: u32,
     _arg: PhantomData<fn(&mut T)>,
@@ -31,7 +31,7 @@ impl<T> Takes<T> {
     }
 
     /// Does the operation with the ring `fd`.
-    pub(super) fn call(&self, fd: i32, arg: &mut T) -> Result<u32> {
+    pub(in crate::ring) fn call(&self, fd: i32, arg: &mut T) -> Result<u32> {
         let arg = core::ptr::from_mut(arg).expose_provenance();
         // SAFETY: takes-one; the value lives as long as the call.
         unsafe { calls::register(fd, self.opcode, arg, self.nr_args) }
@@ -43,7 +43,7 @@ impl<T> Takes<T> {
 /// # Invariants
 /// * takes-no-memory: the kernel takes no address.
 #[derive(Debug)]
-pub(super) struct TakesNumber {
+pub(in crate::ring) struct TakesNumber {
     opcode: u32,
 }
 
@@ -54,7 +54,7 @@ impl TakesNumber {
     }
 
     /// Does the operation with the ring `fd`.
-    pub(super) fn call(&self, fd: i32, number: u32) -> Result<u32> {
+    pub(in crate::ring) fn call(&self, fd: i32, number: u32) -> Result<u32> {
         // SAFETY: takes-no-memory.
         unsafe { calls::register(fd, self.opcode, 0, number) }
     }
@@ -71,6 +71,9 @@ pub(super) const IOWQ_MAX_WORKERS: Takes<[u32; 2]> =
     Takes::new(IORING_REGISTER_IOWQ_MAX_WORKERS, 2);
 pub(super) const PBUF_STATUS: Takes<IoUringBufStatus> = Takes::new(IORING_REGISTER_PBUF_STATUS, 1);
 pub(super) const PROBE: Takes<ProbeArg> = Takes::new(IORING_REGISTER_PROBE, ProbeArg::OPS_MAX);
+/// No ring has `IORING_SETUP_NO_MMAP`, with which the structure has addresses.
+pub(in crate::ring) const RESIZE_RINGS: Takes<IoUringParams> =
+    Takes::new(IORING_REGISTER_RESIZE_RINGS, 1);
 /// Of all operations, the kernel takes messages alone here, and of those no files.
 pub(super) const SEND_MSG_RING: Takes<IoUringSqe> = Takes::new(IORING_REGISTER_SEND_MSG_RING, 1);
 pub(super) const SYNC_CANCEL: Takes<IoUringSyncCancelReg> =

@@ -8,8 +8,10 @@ mod buffers;
 mod model;
 mod refused;
 mod register;
+mod resize;
 mod setup;
 mod sizes;
+mod waits;
 
 use std::os::fd::AsRawFd;
 use std::time::Duration;

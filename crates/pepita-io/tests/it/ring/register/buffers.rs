@@ -126,6 +126,10 @@ fn a_range_is_cloned_into_the_middle_of_a_table() {
     assert_eq!(set(&mut ring, 3, &mut two, &[]), Ok(1));
     // SAFETY: test-keeps.
     let cloned = unsafe { ring.clone_buffer_range(&source, 2..3, 3) };
+    if cloned.is_err_and(|error| error.to_errno() == Errno::EBUSY) {
+        println!("SKIPPED: {name}: this kernel only clones whole tables (Linux 6.13)");
+        return;
+    }
     let Some(()) = has(name, "6.13", cloned) else {
         return;
     };
