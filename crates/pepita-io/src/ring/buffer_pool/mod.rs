@@ -10,17 +10,18 @@
 
 mod ledger;
 
-use alloc::boxed::Box;
 use alloc::rc::Rc;
-use alloc::vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::iter::FusedIterator;
+use core::mem::ManuallyDrop;
 use core::ops::Deref;
+use core::ptr::NonNull;
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{IORING_CQE_F_BUF_MORE, IoUringCqe};
 
+use super::region::Region;
 use super::{BufferRing, BufferUse, CqEntry, Ring, SqEntry};
 use ledger::{Last, Ledger, Piece, Run};
 
@@ -101,8 +102,10 @@ pub struct BufferPool(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// The buffers, one after the other (slab-lives).
-    slab: *mut [u8],
+    /// The buffers, one after the other, in pages of their own (slab-lives).
+    slab: ManuallyDrop<Region>,
+    /// Where the slab begins.
+    base: NonNull<u8>,
     buffer_len: u32,
     group: u16,
     state: RefCell<State>,
@@ -120,7 +123,7 @@ impl BufferPool {
     /// `group` of `ring`.
     ///
     /// # Errors
-    /// As [`Ring::register_buffer_ring`], and `EINVAL` for buffers of no bytes.
+    /// As [`Ring::register_buffer_ring`], `EINVAL` for buffers of no bytes, `ENOMEM` for more than there is.
     pub fn new<S: SqEntry, C: CqEntry>(
         ring: &mut Ring<S, C>,
         group: u16,
@@ -132,9 +135,13 @@ impl BufferPool {
             return Err(KernelError::from_errno("io_uring_register", Errno::EINVAL));
         }
         let buffer_ring = ring.register_buffer_ring(group, count, buffer_use)?;
-        let slab = vec![0_u8; usize::from(count) * buffer_len as usize].into_boxed_slice();
+        let bytes = usize::from(count) * buffer_len as usize;
+        let slab = Region::anonymous(bytes).inspect_err(|_| {
+            let _ = ring.unregister_group(group);
+        })?;
         let pool = Shared {
-            slab: Box::into_raw(slab),
+            base: slab.base(),
+            slab: ManuallyDrop::new(slab),
             buffer_len,
             group,
             state: RefCell::new(State {
@@ -224,7 +231,7 @@ impl Shared {
     /// Where byte `start` of the buffer `bid` is.
     fn address(&self, bid: u16, start: u32) -> *mut u8 {
         let offset = usize::from(bid) * self.buffer_len as usize + start as usize;
-        self.slab.cast::<u8>().wrapping_add(offset)
+        self.base.as_ptr().wrapping_add(offset)
     }
 
     /// Lends `bid`, which the ledger has as free, to the kernel.
@@ -251,8 +258,8 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         if self.state.get_mut().closed {
-            // SAFETY: it was made by `Box::into_raw`; slab-lives: nobody else uses it any more.
-            drop(unsafe { Box::from_raw(self.slab) });
+            // SAFETY: slab-lives, and this is its last use.
+            unsafe { ManuallyDrop::drop(&mut self.slab) };
         }
     }
 }
@@ -309,7 +316,7 @@ impl Deref for Buffer {
     fn deref(&self) -> &[u8] {
         let Piece { bid, start, len } = self.piece;
         let address = self.pool.address(bid, start);
-        // SAFETY: slab-lives, since this holds the pool; pieces-apart. The slab began as zeros.
+        // SAFETY: slab-lives, since this holds the pool; pieces-apart. A mapping begins as zeros.
         unsafe { core::slice::from_raw_parts(address, len as usize) }
     }
 }

@@ -316,7 +316,7 @@ fn a_pool_that_is_dropped_leaves_its_memory_to_what_is_in_flight() {
         ours: _ours,
     } = rig;
     drop(pool);
-    // Under AddressSanitizer, this would be a write to freed memory.
+    // Into memory that is gone, the kernel would not receive.
     theirs.write_all(b"late").expect("it is connected");
     ring.submit_and_wait(1).expect("a completion");
     assert_eq!(ring.pop().map(|cqe| cqe.res), Some(4));
