@@ -29,9 +29,29 @@ pub enum BufferUse {
     /// One completion, however little it brings, takes the whole buffer.
     Once,
     /// Each completion takes what it brings, and the rest is used on
-    /// ([`IORING_CQE_F_BUF_MORE`](pepita_sys::io_uring::IORING_CQE_F_BUF_MORE); Linux 6.12). For sockets and
-    /// pipes: a read of a regular file takes what was asked for, not what came.
-    Incremental,
+    /// ([`IORING_CQE_F_BUF_MORE`](pepita_sys::io_uring::IORING_CQE_F_BUF_MORE); Linux 6.12).
+    ///
+    /// A completion does not say which part of the buffer it brings: it follows from their order. So this is
+    /// for operations that pick and complete in one go, which receive from sockets and pipes. A read of a
+    /// regular file, and anything with `IOSQE_ASYNC` or `MSG_WAITALL`, takes a part first and completes in
+    /// any order.
+    Incremental {
+        /// A rest of fewer bytes is not used: the buffer is given back. 0 and 1 are to the last byte; kernels
+        /// from before 2026 refuse more than that with `EINVAL`.
+        min_left: u32,
+    },
+}
+
+impl BufferUse {
+    /// Bytes of the least rest that the kernel uses on.
+    #[cfg(feature = "std")]
+    pub(super) const fn min_left(self) -> u32 {
+        match self {
+            Self::Once => u32::MAX,
+            Self::Incremental { min_left: 0 } => 1,
+            Self::Incremental { min_left } => min_left,
+        }
+    }
 }
 
 /// A ring of provided buffers, in memory that the kernel brings (Linux 6.4).
@@ -146,7 +166,11 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
             bgid: group,
             flags: match buffer_use {
                 BufferUse::Once => IOU_PBUF_RING_MMAP,
-                BufferUse::Incremental => IOU_PBUF_RING_MMAP | IOU_PBUF_RING_INC,
+                BufferUse::Incremental { .. } => IOU_PBUF_RING_MMAP | IOU_PBUF_RING_INC,
+            },
+            min_left: match buffer_use {
+                BufferUse::Incremental { min_left } if min_left > 1 => min_left,
+                _ => 0,
             },
             ..IoUringBufReg::default()
         };

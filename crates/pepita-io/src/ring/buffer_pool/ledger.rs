@@ -172,16 +172,18 @@ impl Ledger {
             self.entries[usize::from(bid)].next = next;
             bid = next;
         }
-        let full = self.entries[usize::from(bid)].used == self.buffer_len;
-        let incremental = self.buffer_use == BufferUse::Incremental;
-        match (incremental, more) {
-            (true, true) => Last::Known,
-            (true, false) if !full => Last::Doubtful(bid),
-            _ => {
-                self.entries[usize::from(bid)].in_ring = false;
-                Last::Known
+        let rest = self.buffer_len - self.entries[usize::from(bid)].used;
+        if rest >= self.buffer_use.min_left() {
+            if more {
+                return Last::Known;
             }
+            return Last::Doubtful(bid);
         }
+        // A kernel that uses on what it does not use on is not believed.
+        if !more || self.buffer_use == BufferUse::Once {
+            self.entries[usize::from(bid)].in_ring = false;
+        }
+        Last::Known
     }
 
     /// Notes how far the kernel is: its `head`, or `None` if it does not tell. Returns whether `bid` is to be

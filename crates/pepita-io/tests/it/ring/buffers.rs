@@ -36,7 +36,8 @@ impl Rig {
         let mut ring = ring_for(test, &RingConfig::new(8).cq_entries(128))?;
         let since = match buffer_use {
             BufferUse::Once => "6.4",
-            BufferUse::Incremental => "6.12",
+            BufferUse::Incremental { min_left: 2.. } => "7.1 and later 6.18",
+            BufferUse::Incremental { .. } => "6.12",
         };
         let pool = BufferPool::new(&mut ring, 7, count, LEN, buffer_use);
         let pool = has(test, since, pool)?;
@@ -182,7 +183,7 @@ fn a_bundle_brings_its_bytes_in_order_through_several_buffers() {
 #[test]
 fn an_incremental_buffer_is_filled_by_several_completions() {
     let name = "an_incremental_buffer_is_filled_by_several_completions";
-    let Some(mut rig) = Rig::new(name, 2, BufferUse::Incremental) else {
+    let Some(mut rig) = Rig::new(name, 2, BufferUse::Incremental { min_left: 1 }) else {
         return;
     };
     let recv = rig.recv(IORING_RECV_MULTISHOT);
@@ -214,9 +215,37 @@ fn an_incremental_buffer_is_filled_by_several_completions() {
 }
 
 #[test]
+fn an_incremental_buffer_with_too_small_a_rest_comes_back() {
+    let name = "an_incremental_buffer_with_too_small_a_rest_comes_back";
+    let Some(mut rig) = Rig::new(name, 2, BufferUse::Incremental { min_left: 20 }) else {
+        return;
+    };
+    let recv = rig.recv(IORING_RECV_MULTISHOT);
+    push(&mut rig.ring, recv);
+    for round in 0..10_u8 {
+        let (first, one) = rig.pass(&[round; 44]);
+        assert!(
+            first.flags & IORING_CQE_F_BUF_MORE != 0,
+            "20 bytes are left"
+        );
+        let (second, two) = rig.pass(&[round + 100; 1]);
+        assert_eq!(second.flags & IORING_CQE_F_BUF_MORE, 0, "19 bytes are left");
+        assert_eq!(one[0].bid(), two[0].bid());
+        assert_eq!((&*one[0], &*two[0]), (&[round; 44][..], &[round + 100][..]));
+        assert_eq!(rig.pool.available(), 1);
+        drop((one, two));
+        assert_eq!(rig.pool.available(), 2);
+    }
+    rig.theirs.shutdown(Shutdown::Write).expect("it is open");
+    let end = rig.next();
+    assert!(rig.take(end).is_empty());
+    rig.close();
+}
+
+#[test]
 fn an_incremental_pool_goes_on_after_an_end_of_file() {
     let name = "an_incremental_pool_goes_on_after_an_end_of_file";
-    let Some(mut rig) = Rig::new(name, 1, BufferUse::Incremental) else {
+    let Some(mut rig) = Rig::new(name, 1, BufferUse::Incremental { min_left: 1 }) else {
         return;
     };
     // A completion without bytes may name a buffer that the kernel has not moved past.

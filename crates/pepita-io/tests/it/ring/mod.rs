@@ -11,6 +11,7 @@ mod register;
 mod resize;
 mod setup;
 mod sizes;
+mod streams;
 mod waits;
 
 use std::os::fd::AsRawFd;

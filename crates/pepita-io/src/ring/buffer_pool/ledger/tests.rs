@@ -93,7 +93,10 @@ impl Model {
             });
             *used += len;
             left -= len;
-            more = self.buffer_use == BufferUse::Incremental && *used < LEN;
+            more = match self.buffer_use {
+                BufferUse::Once => false,
+                BufferUse::Incremental { min_left } => *used < LEN && LEN - *used >= min_left,
+            };
             if !more {
                 self.move_on();
             }
@@ -162,8 +165,9 @@ proptest! {
         shift in 0..4_u32,
         first in any::<u16>(),
         incremental in any::<bool>(),
+        min_left in 0..6_u32,
     ) {
-        let buffer_use = if incremental { BufferUse::Incremental } else { BufferUse::Once };
+        let buffer_use = if incremental { BufferUse::Incremental { min_left } } else { BufferUse::Once };
         let mut model = Model::new(1 << shift, first, buffer_use);
         for step in &steps {
             model.step(step);
@@ -208,6 +212,17 @@ fn what_cannot_be_is_an_error_and_changes_nothing() {
 }
 
 #[test]
+fn a_run_does_not_go_on_in_a_buffer_that_is_begun() {
+    let mut ledger = Ledger::new(2, LEN, BufferUse::Incremental { min_left: 1 });
+    ledger.add(0, 0);
+    ledger.add(1, 1);
+    assert!(ledger.take(1, 3, true).is_ok());
+    let want = BufferError::TooLong { bid: 0, bytes: 9 };
+    assert_eq!(ledger.take(0, 9, true), Err(want));
+    assert!(ledger.take(0, 8, false).is_ok());
+}
+
+#[test]
 fn a_buffer_that_the_kernel_does_not_tell_of_is_not_used_again() {
     let mut ledger = Ledger::new(2, LEN, BufferUse::Once);
     ledger.add(0, 0);
@@ -223,7 +238,7 @@ fn a_buffer_that_the_kernel_does_not_tell_of_is_not_used_again() {
 #[test]
 fn an_incremental_buffer_that_ends_early_is_doubtful() {
     for (head, free) in [(0, false), (1, true), (u16::MAX, false)] {
-        let mut ledger = Ledger::new(2, LEN, BufferUse::Incremental);
+        let mut ledger = Ledger::new(2, LEN, BufferUse::Incremental { min_left: 1 });
         ledger.add(0, 0);
         let (run, last) = ledger.take(0, 3, false).expect("it can be");
         assert_eq!(last, Last::Doubtful(0));
