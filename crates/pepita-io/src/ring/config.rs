@@ -130,7 +130,8 @@ impl RingConfig {
         self
     }
 
-    /// The ring does what `restrictions` allow, and nothing else.
+    /// The ring does what `restrictions` allow, and nothing else. Where they name a code that the kernel does
+    /// not know, there is no ring (`EINVAL`).
     pub const fn restrict(mut self, restrictions: Restrictions) -> Self {
         self.flags |= IORING_SETUP_R_DISABLED;
         self.restrictions = Some(restrictions);
