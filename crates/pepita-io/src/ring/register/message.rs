@@ -15,8 +15,7 @@ use super::operations;
 /// A sender that has a ring pushes [`IoUringSqe::msg_ring`] instead, on older kernels too.
 ///
 /// # Errors
-/// What io_uring_register(2) says: `EBADF` or `EBADFD` for what is no ring, `EOVERFLOW` when its completion
-/// queue is full, `EINVAL` on an older kernel.
+/// What io_uring_register(2) says: `EBADF` or `EBADFD` for what is no ring, `EINVAL` on an older kernel.
 ///
 /// # Safety
 /// * Who takes that ring's completions expects one with this `user_data` from outside, and does not mistake

@@ -330,6 +330,22 @@ fn what_was_received_outlives_the_pools_end_and_the_ring() {
 }
 
 #[test]
+fn buffers_are_given_back_also_after_the_ring_has_gone() {
+    let name = "buffers_are_given_back_also_after_the_ring_has_gone";
+    let Some(mut rig) = Rig::new(name, 2, BufferUse::Once) else {
+        return;
+    };
+    let recv = rig.recv(0);
+    push(&mut rig.ring, recv);
+    let (_, buffers) = rig.pass(b"kept");
+    let Rig { ring, pool, .. } = rig;
+    drop(ring);
+    assert_eq!((bytes(&buffers), pool.available()), (b"kept".into(), 1));
+    drop(buffers);
+    assert_eq!(pool.available(), 2);
+}
+
+#[test]
 fn a_pool_that_is_dropped_leaves_its_memory_to_what_is_in_flight() {
     let name = "a_pool_that_is_dropped_leaves_its_memory_to_what_is_in_flight";
     let Some(mut rig) = Rig::new(name, 2, BufferUse::Once) else {

@@ -40,7 +40,13 @@ fn a_slot_lets_operations_at_its_buffer_and_at_nothing_else() {
         return;
     };
     let (mut one, mut two) = (vec![1_u8; 4096], vec![2_u8; 4096]);
+    for count in [0, 16_385] {
+        let none = ring.register_buffers_sparse(count);
+        assert_eq!(none.map_err(|error| error.to_errno()), Err(Errno::EINVAL));
+    }
     ring.register_buffers_sparse(3).expect("a table");
+    let second = ring.register_buffers_sparse(3);
+    assert_eq!(second.map_err(|error| error.to_errno()), Err(Errno::EBUSY));
     assert_eq!(read_half(&mut ring, 1, &mut one), Err(Errno::EFAULT));
     assert_eq!(set(&mut ring, 1, &mut one, &[]), Ok(1));
     assert_eq!(read_half(&mut ring, 1, &mut one), Ok(2048));
