@@ -2,6 +2,9 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
+extern crate alloc;
+
+#[cfg(feature = "std")]
 pub mod buf;
 #[cfg(feature = "std")]
 mod local;

@@ -20,7 +20,7 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 48] = [
+const UNSAFE_FILES: [(&str, &str); 63] = [
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
@@ -46,10 +46,7 @@ const UNSAFE_FILES: [(&str, &str); 48] = [
         "crates/pepita-io/src/local/driver.rs",
         "pushes the entries of operations",
     ),
-    (
-        "crates/pepita-io/src/local/multi.rs",
-        "starts operations",
-    ),
+    ("crates/pepita-io/src/local/multi.rs", "starts operations"),
     ("crates/pepita-io/src/local/op.rs", "starts operations"),
     (
         "crates/pepita-io/src/local/park.rs",
@@ -76,6 +73,14 @@ const UNSAFE_FILES: [(&str, &str); 48] = [
         "operations promise to keep what their entries lead to",
     ),
     (
+        "crates/pepita-io/src/ring/buffer_pool/mod.rs",
+        "lends its memory to the kernel",
+    ),
+    (
+        "crates/pepita-io/src/ring/buffer_ring.rs",
+        "describes buffers in memory that is shared with the kernel",
+    ),
+    (
         "crates/pepita-io/src/ring/calls.rs",
         "enters the kernel with what was pushed",
     ),
@@ -96,20 +101,72 @@ const UNSAFE_FILES: [(&str, &str); 48] = [
         "maps the memory of a ring",
     ),
     (
-        "crates/pepita-io/tests/it/local/holes.rs",
-        "answers LeakSanitizer by the name of a function",
+        "crates/pepita-io/src/ring/register/buffers.rs",
+        "registers memory by its addresses",
     ),
     (
-        "crates/pepita-io/tests/it/ring/mod.rs",
-        "pushes entries that lead to memory",
+        "crates/pepita-io/src/ring/register/files.rs",
+        "passes lists of descriptors by their addresses",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/message.rs",
+        "a completion that is sent is a promise to who takes it",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/operations.rs",
+        "pairs register operations with what they take",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/probe.rs",
+        "asks with the address of where the answer goes",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/restrictions.rs",
+        "passes a list of restrictions by its address",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/workers.rs",
+        "passes a set of CPUs by its address",
+    ),
+    (
+        "crates/pepita-io/src/ring/wait_region.rs",
+        "writes wait arguments in memory that is shared with the kernel",
     ),
     (
         "crates/pepita-io/tests/it/filter.rs",
         "puts a seccomp filter on a thread",
     ),
     (
+        "crates/pepita-io/tests/it/local/holes.rs",
+        "answers LeakSanitizer by the name of a function",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/buffers.rs",
+        "lends buffers to the kernel and takes them back",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/mod.rs",
+        "pushes entries that lead to memory",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/register/buffers.rs",
+        "registers the memory of tests",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/register/settings.rs",
+        "makes eventfds, and sends completions",
+    ),
+    (
         "crates/pepita-io/tests/it/ring/sizes.rs",
         "pushes entries of all sizes",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/streams.rs",
+        "takes buffers of completions",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/waits.rs",
+        "sends this thread a signal",
     ),
     (
         "crates/pepita-mem/src/copy.rs",

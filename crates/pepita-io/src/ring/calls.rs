@@ -7,9 +7,10 @@
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{
-    IORING_ENTER_EXT_ARG, IORING_ENTER_REGISTERED_RING, IORING_REGISTER_RING_FDS,
-    IORING_SETUP_NO_MMAP, IORING_SETUP_REGISTERED_FD_ONLY, IORING_UNREGISTER_RING_FDS,
-    IoUringGeteventsArg, IoUringParams, IoUringRsrcUpdate,
+    IORING_ENTER_EXT_ARG, IORING_ENTER_EXT_ARG_REG, IORING_ENTER_REGISTERED_RING,
+    IORING_REGISTER_RING_FDS, IORING_SETUP_NO_MMAP, IORING_SETUP_REGISTERED_FD_ONLY,
+    IORING_UNREGISTER_RING_FDS, IoUringGeteventsArg, IoUringParams, IoUringRegWait,
+    IoUringRsrcUpdate,
 };
 use pepita_sys::syscall::{self, Fd};
 
@@ -20,6 +21,17 @@ pub(super) fn setup(entries: u32, params: &mut IoUringParams) -> core::result::R
     let fd = unsafe { syscall::io_uring_setup(entries, params) }?;
     // SAFETY: open-fd: the kernel just made it, and it is no index.
     Ok(unsafe { Fd::from_raw(fd) })
+}
+
+/// io_uring_register(2) with `nr_args` at the address `arg`.
+///
+/// # Safety
+/// * `arg` and `nr_args` are what `opcode` takes, for as long as the call.
+/// * Memory that is registered by it stays the kernel's as io_uring_register(2) says.
+pub(super) unsafe fn register(fd: i32, opcode: u32, arg: usize, nr_args: u32) -> Result<u32> {
+    // SAFETY: the caller's duty.
+    unsafe { syscall::io_uring_register(fd, opcode, arg, nr_args) }
+        .map_err(|errno| KernelError::from_errno("io_uring_register", errno))
 }
 
 /// The number by which a thread enters its ring: the descriptor, or the index that spares the kernel the
@@ -107,5 +119,17 @@ impl Entrance {
         let flags = flags | IORING_ENTER_EXT_ARG;
         let address = core::ptr::from_ref(arg).expose_provenance();
         self.enter_raw(to_submit, want, flags, address, size_of_val(arg))
+    }
+    /// io_uring_enter(2) with the registered wait argument at `offset`.
+    #[inline]
+    pub(super) fn enter_registered(
+        self,
+        to_submit: u32,
+        want: u32,
+        flags: u32,
+        offset: usize,
+    ) -> Result<u32> {
+        let flags = flags | IORING_ENTER_EXT_ARG | IORING_ENTER_EXT_ARG_REG;
+        self.enter_raw(to_submit, want, flags, offset, size_of::<IoUringRegWait>())
     }
 }

@@ -10,6 +10,7 @@ use super::Ring;
 use super::calls;
 use super::entry::{CqEntry, SqEntry};
 use super::error::{Refusal, SetupError};
+use super::register::Restrictions;
 
 /// The most entries that a submission queue has (`IORING_MAX_ENTRIES`).
 const SQ_ENTRIES_MAX: u32 = 32_768;
@@ -65,6 +66,8 @@ pub struct RingConfig {
     sq_thread_cpu: u32,
     sq_thread_idle_ms: u32,
     wq_fd: u32,
+    restrictions: Option<Restrictions>,
+    wait_slots: u32,
 }
 
 impl RingConfig {
@@ -78,6 +81,8 @@ impl RingConfig {
             sq_thread_cpu: 0,
             sq_thread_idle_ms: 0,
             wq_fd: 0,
+            restrictions: None,
+            wait_slots: 0,
         }
     }
 
@@ -125,6 +130,22 @@ impl RingConfig {
         self
     }
 
+    /// The ring does what `restrictions` allow, and nothing else. Where they name a code that the kernel does
+    /// not know, there is no ring (`EINVAL`).
+    pub const fn restrict(mut self, restrictions: Restrictions) -> Self {
+        self.flags |= IORING_SETUP_R_DISABLED;
+        self.restrictions = Some(restrictions);
+        self
+    }
+
+    /// `count` places for wait arguments that the kernel need not copy in for each wait:
+    /// [`Ring::submit_and_wait_registered`] (Linux 6.14).
+    pub const fn wait_slots(mut self, count: u32) -> Self {
+        self.flags |= IORING_SETUP_R_DISABLED;
+        self.wait_slots = count;
+        self
+    }
+
     /// Makes the ring, with entries of 64 bytes and completions of 16.
     ///
     /// # Errors
@@ -156,7 +177,7 @@ impl RingConfig {
         loop {
             let mut params = self.params(wanted);
             match calls::setup(self.sq_entries, &mut params) {
-                Ok(fd) => return Ok(Ring::new(fd, &params)?),
+                Ok(fd) => return self.start(Ring::new(fd, &params)?),
                 Err(Errno::EINVAL) => {}
                 Err(errno) => return Err(refused(errno)),
             }
@@ -165,6 +186,30 @@ impl RingConfig {
             };
             wanted &= !less;
         }
+    }
+
+    /// Does what has to be done before the ring is enabled.
+    fn start<S: SqEntry, C: CqEntry>(
+        &self,
+        mut ring: Ring<S, C>,
+    ) -> Result<Ring<S, C>, SetupError> {
+        if self.wait_slots > 0 {
+            ring.register_waits(self.wait_slots)
+                .map_err(|error| match error.to_errno() {
+                    Errno::EINVAL => SetupError::Unsupported {
+                        what: "registered waits",
+                        since: "6.14",
+                    },
+                    _ => error.into(),
+                })?;
+        }
+        if let Some(restrictions) = &self.restrictions {
+            ring.restrict(restrictions)?;
+        }
+        if self.flags & IORING_SETUP_R_DISABLED != 0 {
+            ring.enable()?;
+        }
+        Ok(ring)
     }
 
     const fn cq_size_flag(&self) -> u32 {

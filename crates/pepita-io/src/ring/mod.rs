@@ -26,13 +26,19 @@
 //!
 //! Source: io_uring(7), io_uring_setup(2), io_uring_enter(2).
 
+#[cfg(feature = "std")]
+mod buffer_pool;
+mod buffer_ring;
 mod calls;
 mod config;
 mod entry;
 mod error;
 mod queue;
 mod region;
+pub mod register;
+mod resize;
 mod wait;
+mod wait_region;
 
 use core::marker::PhantomData;
 
@@ -44,6 +50,9 @@ use pepita_sys::io_uring::{
 };
 use pepita_sys::syscall::Fd;
 
+#[cfg(feature = "std")]
+pub use buffer_pool::{Buffer, BufferError, BufferPool, Buffers};
+pub use buffer_ring::{BufferRing, BufferUse};
 use calls::Entrance;
 pub use config::RingConfig;
 pub use entry::{CqEntry, MixedCqe, SqEntry};
@@ -51,6 +60,7 @@ pub use error::{QueueFull, Refusal, SetupError};
 pub use queue::Completions;
 use queue::Queues;
 pub use wait::Wait;
+use wait_region::WaitRegion;
 
 /// A ring, for the thread that made it.
 ///
@@ -66,6 +76,7 @@ pub use wait::Wait;
 pub struct Ring<S: SqEntry = IoUringSqe, C: CqEntry = IoUringCqe> {
     /// Unmapped before the descriptor is closed.
     queues: Queues<S, C>,
+    waits: Option<WaitRegion>,
     entrance: Entrance,
     setup_flags: u32,
     features: u32,
@@ -79,6 +90,7 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
         let queues = Queues::map(fd.as_raw(), params)?;
         Ok(Self {
             queues,
+            waits: None,
             entrance: Entrance::register(&fd),
             setup_flags: params.flags,
             features: params.features,
@@ -221,15 +233,76 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     /// As [`Self::submit_and_wait`], and `ETIME` when the time ran out before anything was handed over;
     /// `EOPNOTSUPP` for a [`Wait::min_wait`] before Linux 6.12.
     pub fn submit_and_wait_for(&mut self, want: u32, wait: &Wait) -> Result<u32> {
-        if wait.needs_min_timeout() && self.features & IORING_FEAT_MIN_TIMEOUT == 0 {
-            return Err(KernelError::from_errno("io_uring_enter", Errno::EOPNOTSUPP));
-        }
+        self.check_wait(wait)?;
         let to_submit = self.queues.sq.publish();
         let flags = self.wakeup_flag() | IORING_ENTER_GETEVENTS;
         let submitted =
             wait.with_arg(|arg| self.entrance.enter_with(to_submit, want, flags, arg))?;
         self.queues.sq.refresh();
         Ok(submitted)
+    }
+
+    /// Sets what a wait with slot `index` is like; before that, it is for ever.
+    ///
+    /// # Errors
+    /// `EINVAL` when the ring was made with fewer [slots](RingConfig::wait_slots), `EOPNOTSUPP` for a
+    /// [`Wait::min_wait`] before Linux 6.12.
+    pub fn set_wait(&mut self, index: u32, wait: &Wait) -> Result<()> {
+        self.check_wait(wait)?;
+        let set = self.waits.as_mut().map(|waits| waits.set(index, wait));
+        match set {
+            Some(true) => Ok(()),
+            _ => Err(KernelError::from_errno("set_wait", Errno::EINVAL)),
+        }
+    }
+
+    /// As [`Self::submit_and_wait_for`], with what slot `index` was [set](Self::set_wait) to.
+    ///
+    /// ```
+    /// use core::time::Duration;
+    /// use pepita_io::ring::{RingConfig, SetupError, Wait};
+    /// use pepita_sys::error::Errno;
+    ///
+    /// let mut ring = match RingConfig::new(8).wait_slots(1).build() {
+    ///     Err(SetupError::Unsupported { .. }) => return Ok(()), // before Linux 6.14
+    ///     ring => ring?,
+    /// };
+    /// ring.set_wait(0, &Wait::new().timeout(Duration::from_millis(1)))?;
+    /// for _ in 0..3 {
+    ///     let nothing = ring.submit_and_wait_registered(1, 0);
+    ///     assert_eq!(nothing.unwrap_err().to_errno(), Errno::ETIME);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::submit_and_wait_for`], and `EINVAL` when there is no such slot.
+    #[inline]
+    pub fn submit_and_wait_registered(&mut self, want: u32, index: u32) -> Result<u32> {
+        let waits = self.waits.as_ref();
+        let Some(offset) = waits.and_then(|waits| waits.offset(index)) else {
+            return Err(KernelError::from_errno("io_uring_enter", Errno::EINVAL));
+        };
+        let to_submit = self.queues.sq.publish();
+        let flags = self.wakeup_flag() | IORING_ENTER_GETEVENTS;
+        let submitted = self
+            .entrance
+            .enter_registered(to_submit, want, flags, offset)?;
+        self.queues.sq.refresh();
+        Ok(submitted)
+    }
+
+    fn check_wait(&self, wait: &Wait) -> Result<()> {
+        if wait.needs_min_timeout() && self.features & IORING_FEAT_MIN_TIMEOUT == 0 {
+            return Err(KernelError::from_errno("io_uring_enter", Errno::EOPNOTSUPP));
+        }
+        Ok(())
+    }
+
+    /// Registers `count` slots for waits with a ring that is disabled.
+    fn register_waits(&mut self, count: u32) -> Result<()> {
+        self.waits = Some(WaitRegion::register(self.fd(), count)?);
+        Ok(())
     }
 
     /// Waits until a polling thread has made room in the submission queue.

@@ -256,7 +256,7 @@ impl<C: CqEntry> CompletionQueue<C> {
 
     /// Gives the slots of what was taken back to the kernel.
     #[inline]
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.shared_head.get().store(self.head, Ordering::Release);
     }
 

@@ -1,13 +1,15 @@
 #![expect(unsafe_code, reason = "maps the memory of a ring")]
-//! The mappings of a ring, and pointers into them that were checked once.
+//! The mappings of a ring and its buffers, and pointers into them that were checked once.
 
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::syscall::{self, MAP_POPULATE, MAP_SHARED, PROT_READ, PROT_WRITE};
+#[cfg(feature = "std")]
+use pepita_sys::syscall::{MAP_ANONYMOUS, MAP_PRIVATE};
 
-/// Memory that a ring shares with the kernel.
+/// Memory that is shared with the kernel.
 ///
 /// # Invariants
 /// * mapped-until-drop: `len` bytes from `base` on are one mapping of ours until the drop.
@@ -25,6 +27,22 @@ impl Region {
         unsafe { syscall::mmap(len, prot, MAP_SHARED | MAP_POPULATE, fd, offset) }
             .map(|base| Self { base, len })
             .map_err(|errno| KernelError::from_errno("mmap", errno))
+    }
+
+    /// Maps `len` bytes of zeroed memory of the program's own.
+    #[cfg(feature = "std")]
+    pub(super) fn anonymous(len: usize) -> Result<Self> {
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS;
+        // SAFETY: there is no file.
+        unsafe { syscall::mmap(len, PROT_READ | PROT_WRITE, flags, -1, 0) }
+            .map(|base| Self { base, len })
+            .map_err(|errno| KernelError::from_errno("mmap", errno))
+    }
+
+    /// Where it begins.
+    #[cfg(feature = "std")]
+    pub(super) const fn base(&self) -> NonNull<u8> {
+        self.base
     }
 
     /// Where `count` elements are, `offset` bytes into the region.

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use pepita_sys::io_uring::{IoUringGeteventsArg, Timespec};
+use pepita_sys::io_uring::{IORING_REG_WAIT_TS, IoUringGeteventsArg, IoUringRegWait, Timespec};
 
 /// Bytes of a signal set.
 const SIGNAL_SET_BYTES: u32 = 8;
@@ -51,14 +51,33 @@ impl Wait {
         self.min_wait.is_some()
     }
 
+    /// The kernel's structure for a slot whose signal set is at `signals`, and the set.
+    pub(super) fn to_registered(self, signals: *const u64) -> (IoUringRegWait, u64) {
+        let slot = IoUringRegWait {
+            ts: self.timeout.map(Timespec::from).unwrap_or_default(),
+            min_wait_usec: self.min_wait_usec(),
+            flags: self.timeout.map_or(0, |_| IORING_REG_WAIT_TS),
+            sigmask: self
+                .signals
+                .map_or(0, |_| signals.expose_provenance() as u64),
+            sigmask_sz: SIGNAL_SET_BYTES,
+            ..IoUringRegWait::default()
+        };
+        (slot, self.signals.unwrap_or_default())
+    }
+
+    fn min_wait_usec(&self) -> u32 {
+        let min_wait = self.min_wait.unwrap_or_default();
+        u32::try_from(min_wait.as_micros()).unwrap_or(u32::MAX)
+    }
+
     /// Calls `enter` with the kernel's structure, which leads to values that live as long as the call.
     pub(super) fn with_arg<T>(&self, enter: impl FnOnce(&IoUringGeteventsArg) -> T) -> T {
         let ts = self.timeout.map(Timespec::from);
-        let min_wait = self.min_wait.unwrap_or_default();
         enter(&IoUringGeteventsArg {
             sigmask: address(self.signals.as_ref()),
             sigmask_sz: SIGNAL_SET_BYTES,
-            min_wait_usec: u32::try_from(min_wait.as_micros()).unwrap_or(u32::MAX),
+            min_wait_usec: self.min_wait_usec(),
             ts: address(ts.as_ref()),
         })
     }

@@ -4,10 +4,15 @@
 //! # Invariants
 //! * test-keeps: what a test's entries lead to lives until the test has seen their last completion.
 
+mod buffers;
 mod model;
 mod refused;
+mod register;
+mod resize;
 mod setup;
 mod sizes;
+mod streams;
+mod waits;
 
 use std::os::fd::AsRawFd;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use pepita_io::ring::{QueueFull, RingConfig};
+use pepita_sys::error::Errno;
 use proptest::prelude::*;
 
 use super::ring_for;
@@ -14,6 +15,8 @@ enum Step {
     SubmitAndWait,
     Pop,
     Take(usize),
+    /// To 1 << n submissions, and twice as many completions.
+    Resize(u32),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -23,6 +26,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::SubmitAndWait),
         2 => Just(Step::Pop),
         2 => (0..8_usize).prop_map(Step::Take),
+        1 => (0..5_u32).prop_map(Step::Resize),
     ];
     prop::collection::vec(step, 0..200)
 }
@@ -34,7 +38,7 @@ proptest! {
         let Some(mut ring) = ring_for("a_ring_does_what_two_growing_queues_do", &config) else {
             return Ok(());
         };
-        let capacity = ring.sq_capacity() as usize;
+        let mut capacity = ring.sq_capacity() as usize;
         let (mut pushed, mut submitted) = (VecDeque::new(), VecDeque::new());
         let mut next = 0_u64;
         let mut overflowed = false;
@@ -65,6 +69,22 @@ proptest! {
                         Some(cqe) => prop_assert_eq!(Some(cqe.user_data), submitted.pop_front()),
                         None => prop_assert!(submitted.is_empty() || overflowed),
                     }
+                }
+                // What waits in the kernel is not moved.
+                Step::Resize(_) if overflowed => {}
+                Step::Resize(shift) => {
+                    let fits = pushed.len() <= 1 << shift && submitted.len() <= 2 << shift;
+                    match ring.resize(1 << shift, 2 << shift).map_err(|error| error.to_errno()) {
+                        Ok(()) => {
+                            prop_assert!(fits);
+                            capacity = 1 << shift;
+                        }
+                        Err(Errno::EOVERFLOW) => prop_assert!(!fits),
+                        // Before Linux 6.13.
+                        Err(errno) => prop_assert_eq!(errno, Errno::EINVAL),
+                    }
+                    prop_assert_eq!(ring.sq_capacity() as usize, capacity);
+                    prop_assert_eq!(ring.cq_capacity() as usize, 2 * capacity);
                 }
                 Step::Take(count) => {
                     for cqe in ring.completions().take(count) {
