@@ -18,6 +18,7 @@ extern crate std;
 mod abi;
 
 pub mod blk_mq;
+pub mod copy;
 pub mod error;
 pub mod io_uring;
 pub mod syscall;
