@@ -73,6 +73,8 @@
 //! # Ok::<(), pepita_sys::blk_mq::TagError>(())
 //! ```
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod data;
 mod device;
 mod geometry;
