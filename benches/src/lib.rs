@@ -24,6 +24,7 @@ mod server;
 pub mod stats;
 pub mod tasks;
 mod timing;
+pub mod uring;
 mod watchdog;
 
 pub use case::{Bar, Case, Contender, Entry, Home, Role, Settings, Suite, Unit};
@@ -34,4 +35,4 @@ pub use timing::{per_second, wall_ms};
 pub const ROUNDS: usize = 30;
 
 /// Every suite.
-pub const SUITES: &[Suite] = &[pages::SUITE, tasks::SUITE];
+pub const SUITES: &[Suite] = &[pages::SUITE, tasks::SUITE, uring::SUITE];

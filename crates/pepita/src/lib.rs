@@ -6,6 +6,7 @@
 //! | modules | crate | feature |
 //! |---|---|---|
 //! | `io_uring`, `ublk`, `blk_mq`, `error` | `pepita-sys` | `kernel` (part of `std`) |
+//! | `io` | `pepita-io` | `kernel` for the ring; owned operations with `std` |
 //! | `memory` | `pepita-mem` | `kernel`; mappings of the host with `std` |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
 //!
@@ -65,6 +66,8 @@ let sector = io_desc.start_sector();
 //! `blk_mq::conformance`.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(feature = "kernel")]
+pub use pepita_io as io;
 #[cfg(feature = "kernel")]
 pub use pepita_mem as memory;
 #[cfg(feature = "kernel")]

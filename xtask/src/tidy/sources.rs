@@ -20,14 +20,80 @@ const FUNCTION_LINES: usize = 70;
 const TABLES: [(&str, &str); 0] = [];
 
 /// The only files with `unsafe`: file, why it cannot do without.
-const UNSAFE_FILES: [(&str, &str); 32] = [
+const UNSAFE_FILES: [(&str, &str); 50] = [
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
     ),
     (
+        "benches/src/uring/reads.rs",
+        "raw rings read into raw buffers",
+    ),
+    ("benches/src/uring/rings.rs", "raw rings take raw entries"),
+    (
         "crates/pepita-cli/src/doctor/raw.rs",
         "questions to the kernel that no safe wrapper asks",
+    ),
+    (
+        "crates/pepita-io/src/buf.rs",
+        "implementations promise that memory stays where it is",
+    ),
+    (
+        "crates/pepita-io/src/local/driver.rs",
+        "pushes the entries of operations",
+    ),
+    ("crates/pepita-io/src/local/op.rs", "starts operations"),
+    (
+        "crates/pepita-io/src/local/park.rs",
+        "a waker without a count",
+    ),
+    (
+        "crates/pepita-io/src/ops/files.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/mod.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/time.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ring/calls.rs",
+        "enters the kernel with what was pushed",
+    ),
+    (
+        "crates/pepita-io/src/ring/entry.rs",
+        "writes and reads entries in shared memory",
+    ),
+    (
+        "crates/pepita-io/src/ring/mod.rs",
+        "pushing an entry is a promise about memory",
+    ),
+    (
+        "crates/pepita-io/src/ring/queue.rs",
+        "writes and reads entries in shared memory",
+    ),
+    (
+        "crates/pepita-io/src/ring/region.rs",
+        "maps the memory of a ring",
+    ),
+    (
+        "crates/pepita-io/tests/it/local/holes.rs",
+        "answers LeakSanitizer by the name of a function",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/mod.rs",
+        "pushes entries that lead to memory",
+    ),
+    (
+        "crates/pepita-io/tests/it/filter.rs",
+        "puts a seccomp filter on a thread",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/sizes.rs",
+        "pushes entries of all sizes",
     ),
     (
         "crates/pepita-mem/src/dma/coherent.rs",

@@ -1,0 +1,203 @@
+//! A ring with owned operations, on the thread that made it.
+
+mod driver;
+mod op;
+mod park;
+mod slots;
+mod tasks;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use pepita_sys::error::Result;
+
+use crate::ops::Operation;
+use crate::ring::{RingConfig, SetupError};
+use driver::{Driver, Turn};
+pub use op::Submitted;
+use park::Parker;
+pub use tasks::Task;
+use tasks::Tasks;
+
+/// A ring with owned operations, and an executor for the futures that wait for them.
+///
+/// Everything about it stays on its thread. [`submit`](Self::submit) starts an operation; operations that
+/// were started are handed over together when the thread has nothing else to do.
+///
+/// ```
+/// use std::{fs::File, rc::Rc};
+/// use pepita_io::{LocalRing, ops};
+///
+/// let ring = LocalRing::new(64)?;
+/// let file = Rc::new(File::open("/proc/self/stat")?);
+/// let text = ring.block_on(async {
+///     let (count, buf) = ring.submit(ops::read(&file, Vec::with_capacity(4096), 0)).await;
+///     count.map(|_| buf)
+/// })?;
+/// assert!(text.starts_with(std::process::id().to_string().as_bytes()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Under another single-threaded executor, call [`turn`](Self::turn) when it is idle: futures of operations
+/// wake by the waker that they were polled with.
+///
+/// Dropping it drops its tasks. When the last future of an operation is dropped too, what is in flight is
+/// cancelled and waited for, up to 5 seconds; what has not ended then keeps its memory for good.
+#[derive(Debug)]
+pub struct LocalRing {
+    handle: LocalHandle,
+    tasks: Rc<Tasks>,
+    parker: &'static Parker,
+    is_running: Cell<bool>,
+}
+
+/// Starts operations and tasks on a [`LocalRing`], from inside its futures.
+#[derive(Debug, Clone)]
+pub struct LocalHandle {
+    driver: Rc<Driver>,
+    tasks: Weak<Tasks>,
+}
+
+impl LocalRing {
+    /// A ring with room for `entries` submissions at a time; more operations than that may be in flight.
+    ///
+    /// # Errors
+    /// As [`RingConfig::build`].
+    pub fn new(entries: u32) -> std::result::Result<Self, SetupError> {
+        Self::with_config(&RingConfig::new(entries))
+    }
+
+    /// A ring that is made as `config` says.
+    ///
+    /// # Errors
+    /// As [`RingConfig::build`].
+    pub fn with_config(config: &RingConfig) -> std::result::Result<Self, SetupError> {
+        let ring = config.build()?;
+        let parker = Parker::take()?;
+        let tasks = Rc::new(Tasks::new(parker));
+        Ok(Self {
+            handle: LocalHandle {
+                driver: Rc::new(Driver::new(ring)),
+                tasks: Rc::downgrade(&tasks),
+            },
+            tasks,
+            parker,
+            is_running: Cell::new(false),
+        })
+    }
+
+    /// A handle for futures, which may outlive this.
+    #[must_use]
+    pub fn handle(&self) -> LocalHandle {
+        self.handle.clone()
+    }
+
+    /// The ring's descriptor, which is readable when something has completed.
+    #[must_use]
+    pub fn fd(&self) -> i32 {
+        self.handle.driver.with_ring(crate::ring::Ring::fd)
+    }
+
+    /// Starts an operation.
+    #[inline]
+    pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
+        self.handle.submit(operation)
+    }
+
+    /// Starts a task, which runs inside [`block_on`](Self::block_on) beside its future.
+    pub fn spawn<F: Future + 'static>(&self, future: F) -> Task<F::Output> {
+        self.tasks.spawn(future)
+    }
+
+    /// Hands over what was started, and tells the futures of what has completed. With a `timeout`, waits so
+    /// long for the first completion. For other executors: [`block_on`](Self::block_on) does this itself.
+    ///
+    /// # Errors
+    /// What io_uring_enter(2) says.
+    pub fn turn(&self, timeout: Option<Duration>) -> Result<()> {
+        self.handle
+            .driver
+            .turn(timeout.map_or(Turn::Now, Turn::AtMost))
+    }
+
+    /// Runs `future` and the tasks until the future has ended.
+    ///
+    /// # Panics
+    /// * Inside itself.
+    /// * When the kernel refuses to let the thread into its ring, which no operation can answer for.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        assert!(!self.is_running.replace(true), "block_on inside block_on");
+        let _running = Running(&self.is_running);
+        let mut future = pin!(future);
+        let waker = self.parker.waker();
+        let mut cx = Context::from_waker(&waker);
+        waker.wake_by_ref();
+        loop {
+            if self.parker.take_notified()
+                && let Poll::Ready(output) = future.as_mut().poll(&mut cx)
+            {
+                return output;
+            }
+            self.tasks.run_ready();
+            self.wait();
+        }
+    }
+
+    /// Waits until something is to be polled; hands over what was started.
+    fn wait(&self) {
+        let driver = &self.handle.driver;
+        let turned = if self.parker.prepare_sleep() {
+            let armed = driver.arm_wake(self.parker.eventfd());
+            let turned = armed.and_then(|()| driver.turn(Turn::UntilSome));
+            self.parker.end_sleep();
+            turned
+        } else {
+            driver.turn(Turn::Now)
+        };
+        if let Err(error) = turned {
+            panic!("the ring does not let its thread in: {error}");
+        }
+        if driver.was_woken() {
+            self.parker.clear_eventfd();
+        }
+    }
+}
+
+/// Ends a run also when it panics.
+struct Running<'a>(&'a Cell<bool>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl Drop for LocalRing {
+    fn drop(&mut self) {
+        self.tasks.clear();
+        self.parker.give_back();
+    }
+}
+
+impl LocalHandle {
+    /// Starts an operation.
+    #[inline]
+    pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
+        Submitted::start(&self.driver, operation)
+    }
+
+    /// Starts a task.
+    ///
+    /// # Panics
+    /// When the ring has been dropped.
+    pub fn spawn<F: Future + 'static>(&self, future: F) -> Task<F::Output> {
+        self.tasks
+            .upgrade()
+            .expect("a task needs its ring")
+            .spawn(future)
+    }
+}

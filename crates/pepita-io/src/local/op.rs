@@ -1,0 +1,110 @@
+#![expect(unsafe_code, reason = "starts operations")]
+//! The future of an operation.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use pepita_sys::error::Errno;
+use pepita_sys::io_uring::IoUringCqe;
+
+use super::driver::Driver;
+use super::slots::{Key, Orphan};
+use crate::ops::Operation;
+
+/// An operation on its way; resolves to what comes of it.
+///
+/// It is handed over at the next turn of its ring, whether this is polled or not. Dropping it cancels the
+/// operation, which may yet be done; what it owns is put away when the kernel is done with it.
+#[must_use = "dropping it cancels the operation"]
+pub struct Submitted<O: Operation> {
+    driver: Rc<Driver>,
+    state: State,
+    /// `None` after it has resolved.
+    operation: Option<O>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    InFlight(Key),
+    /// It was not handed over.
+    Failed(Errno),
+}
+
+impl<O: Operation> Submitted<O> {
+    #[inline]
+    pub(super) fn start(driver: &Rc<Driver>, mut operation: O) -> Self {
+        let entry = operation.entry();
+        // SAFETY: kept: the operation keeps what its entry leads to, and is in this future, which does with
+        // it what the invariant says.
+        let state = match unsafe { driver.start(entry) } {
+            Ok(key) => State::InFlight(key),
+            Err(error) => State::Failed(error.to_errno()),
+        };
+        Self {
+            driver: Rc::clone(driver),
+            state,
+            operation: Some(operation),
+        }
+    }
+}
+
+impl<O: Operation> fmt::Debug for Submitted<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submitted")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Nothing in it is pinned: the kernel knows what the operation keeps, not the operation.
+impl<O: Operation> Unpin for Submitted<O> {}
+
+impl<O: Operation> Future for Submitted<O> {
+    type Output = O::Output;
+
+    /// # Panics
+    /// When it has resolved before.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O::Output> {
+        assert!(self.operation.is_some(), "polled after it resolved");
+        let cqe = match self.state {
+            State::Failed(errno) => failed(errno),
+            State::InFlight(key) => match self.driver.poll(key, cx.waker()) {
+                Some(cqe) => cqe,
+                None => return Poll::Pending,
+            },
+        };
+        match self.operation.take() {
+            Some(operation) => Poll::Ready(operation.complete(cqe)),
+            None => unreachable!("asserted above"),
+        }
+    }
+}
+
+/// The completion of an operation that was not handed over.
+fn failed(errno: Errno) -> IoUringCqe {
+    IoUringCqe {
+        res: -errno.raw(),
+        ..IoUringCqe::default()
+    }
+}
+
+impl<O: Operation> Drop for Submitted<O> {
+    #[inline]
+    fn drop(&mut self) {
+        if let (Some(operation), State::InFlight(key)) = (self.operation.take(), self.state) {
+            self.driver.abandon(key, Box::new(Abandoned(operation)));
+        }
+    }
+}
+
+struct Abandoned<O>(O);
+
+impl<O: Operation> Orphan for Abandoned<O> {
+    fn end(self: Box<Self>, cqe: IoUringCqe) {
+        self.0.discard(cqe);
+    }
+}

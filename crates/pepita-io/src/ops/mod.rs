@@ -1,0 +1,123 @@
+#![expect(
+    unsafe_code,
+    reason = "operations promise to keep what their entries lead to"
+)]
+//! Operations that own what they work on.
+//!
+//! An operation is a value: it keeps its buffers and files until the kernel is done, then gives them back.
+//! [`LocalRing`](crate::LocalRing) runs it on this thread's ring.
+
+mod files;
+mod time;
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pepita_sys::error::{KernelError, Result};
+use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
+
+pub use files::*;
+pub use time::*;
+
+/// Something that a ring can do.
+///
+/// # Safety
+/// * What the entry's addresses lead to, and the files that it names, are kept by the value: they stay where
+///   they are when it is moved, and are its own until it is dropped.
+/// * The entry has no flag of a chain, and no `user_data`; these are the ring's.
+pub unsafe trait Operation: 'static {
+    /// What comes of it.
+    type Output;
+
+    /// The entry. Called once, before anything else.
+    fn entry(&mut self) -> IoUringSqe;
+
+    /// What comes of it, from the completion. The kernel is done with what the value keeps.
+    fn complete(self, cqe: IoUringCqe) -> Self::Output;
+
+    /// Puts away what came of it when nobody waits any more: a file that was opened is closed.
+    fn discard(self, cqe: IoUringCqe)
+    where
+        Self: Sized,
+    {
+        drop(self.complete(cqe));
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A file that stays open as long as an operation needs it: an [`Rc`] or [`Arc`] of what has a descriptor.
+///
+/// Operations keep a handle of their own, so that the descriptor cannot be closed, and its number given to
+/// another file, before the kernel has looked at it.
+pub trait SharedFile: Clone + sealed::Sealed + 'static {
+    /// The descriptor's number.
+    #[doc(hidden)]
+    fn number(&self) -> i32;
+}
+
+macro_rules! shared_files {
+    ($($pointer:ident),*) => {
+        $(
+            impl<T: AsFd + 'static> sealed::Sealed for $pointer<T> {}
+
+            impl<T: AsFd + 'static> SharedFile for $pointer<T> {
+                #[inline]
+                fn number(&self) -> i32 {
+                    self.as_fd().as_raw_fd()
+                }
+            }
+        )*
+    };
+}
+
+shared_files!(Rc, Arc);
+
+/// The count in a completion, or the error of `operation`.
+fn count(operation: &'static str, cqe: IoUringCqe) -> Result<usize> {
+    match cqe.result() {
+        Ok(count) => Ok(count as usize),
+        Err(errno) => Err(KernelError::from_errno(operation, errno)),
+    }
+}
+
+/// Whether `operation` succeeded.
+fn done(operation: &'static str, cqe: IoUringCqe) -> Result<()> {
+    count(operation, cqe).map(drop)
+}
+
+/// Does nothing.
+///
+/// ```
+/// use pepita_io::{LocalRing, ops};
+///
+/// let ring = LocalRing::new(8)?;
+/// ring.block_on(ring.submit(ops::nop()))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub const fn nop() -> Nop {
+    Nop(())
+}
+
+/// See [`nop`].
+#[derive(Debug)]
+pub struct Nop(());
+
+// SAFETY: its entry leads nowhere.
+unsafe impl Operation for Nop {
+    type Output = Result<()>;
+
+    #[inline]
+    fn entry(&mut self) -> IoUringSqe {
+        IoUringSqe::nop()
+    }
+
+    #[inline]
+    fn complete(self, cqe: IoUringCqe) -> Result<()> {
+        done("nop", cqe)
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests on the running kernel.
+
+mod filter;
+mod local;
+mod ring;
