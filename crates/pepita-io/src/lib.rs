@@ -2,12 +2,20 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
+mod any;
+#[cfg(feature = "std")]
 pub mod buf;
 #[cfg(feature = "std")]
 mod local;
 #[cfg(feature = "std")]
 pub mod ops;
+#[cfg(feature = "std")]
+mod ram;
 pub mod ring;
 
 #[cfg(feature = "std")]
+pub use any::{AnyDevice, AnyLane};
+#[cfg(feature = "std")]
 pub use local::{LocalHandle, LocalRing, Submitted, Task};
+#[cfg(feature = "std")]
+pub use ram::{RamDevice, RamLane};
