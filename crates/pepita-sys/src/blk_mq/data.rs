@@ -4,10 +4,14 @@
 )]
 //! What a device may do with a request's data: read it ([`Source`]), or fill it ([`Sink`]).
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::segment::{Segment, Segments, ShortData};
 use crate::copy;
+
+/// Keeps clones on their thread: accesses that are not atomic must not meet those of another one.
+type Stays = PhantomData<*const ()>;
 
 /// The data that a request brings to the device, read front to back.
 ///
@@ -17,13 +21,17 @@ use crate::copy;
 #[derive(Debug, Clone)]
 pub struct Source<'r> {
     segments: Segments<'r>,
+    stays: Stays,
 }
 
 impl<'r> Source<'r> {
     /// # Safety
     /// * *readable*.
     pub(super) const unsafe fn new(segments: Segments<'r>) -> Self {
-        Self { segments }
+        Self {
+            segments,
+            stays: PhantomData,
+        }
     }
 
     /// Bytes left.
@@ -44,7 +52,7 @@ impl<'r> Source<'r> {
     /// [`ShortData`] where fewer are left.
     pub fn split_to(&mut self, bytes: usize) -> Result<Self, ShortData> {
         let segments = self.segments.split_to(bytes)?;
-        Ok(Self { segments })
+        Ok(Self { segments, ..*self })
     }
 
     /// Reads the next `into.len()` bytes. Each is some value that it had meanwhile, and may differ when
@@ -71,13 +79,17 @@ impl<'r> Source<'r> {
 #[derive(Debug, Clone)]
 pub struct Sink<'r> {
     segments: Segments<'r>,
+    stays: Stays,
 }
 
 impl<'r> Sink<'r> {
     /// # Safety
     /// * *writable*.
     pub(super) const unsafe fn new(segments: Segments<'r>) -> Self {
-        Self { segments }
+        Self {
+            segments,
+            stays: PhantomData,
+        }
     }
 
     /// Bytes left.
@@ -98,7 +110,7 @@ impl<'r> Sink<'r> {
     /// [`ShortData`] where fewer are left.
     pub fn split_to(&mut self, bytes: usize) -> Result<Self, ShortData> {
         let segments = self.segments.split_to(bytes)?;
-        Ok(Self { segments })
+        Ok(Self { segments, ..*self })
     }
 
     /// Writes `from` to the next bytes.

@@ -89,7 +89,8 @@ pub trait Lane {
     /// A descriptor that is readable as long as [`poll`](Self::poll) has something to do, open as long
     /// as the lane; `None` if every request is complete when `commit` returns.
     ///
-    /// A lane that shares its thread's ring has that ring's. A front end that waits on the same ring knows by
+    /// A lane that hands on to others, and keeps what they give back until they have room, has something to do that their
+    /// descriptors do not tell of: it has one of its own. A lane that shares its thread's ring has that ring's. A front end that waits on the same ring knows by
     /// it that its own system call commits.
     fn descriptor(&self) -> Option<i32>;
 }

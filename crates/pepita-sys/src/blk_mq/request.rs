@@ -131,6 +131,17 @@ pub struct RequestParts<'a> {
 /// }
 /// ```
 ///
+/// Its data stays on the thread that looks at it:
+///
+/// ```compile_fail,E0277
+/// fn halves(request: pepita_sys::blk_mq::Request) {
+///     let sink = request.sink();
+///     std::thread::scope(|scope| {
+///         scope.spawn(move || sink.len());
+///     });
+/// }
+/// ```
+///
 /// # Invariants
 /// * *backed*: until the completion is called, the segments' bytes are mapped, for reading if the operation brings data
 ///   to the device and for writing if it takes data from it; for writing, they are in no Rust reference, and for

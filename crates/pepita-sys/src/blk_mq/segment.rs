@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "an address may go to any thread")]
 //! Where a request's data is: [`Segment`] names a piece of memory, [`Segments`] walks over several.
 
 use core::fmt;
@@ -24,6 +25,12 @@ pub struct Segment {
     base: *mut u8,
     len: usize,
 }
+
+// SAFETY: an address and a length, through which nothing can be reached without a promise about the memory.
+unsafe impl Send for Segment {}
+
+// SAFETY: as above.
+unsafe impl Sync for Segment {}
 
 impl Segment {
     /// No memory.

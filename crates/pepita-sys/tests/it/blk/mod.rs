@@ -2,6 +2,7 @@
 
 mod queued;
 mod ram;
+mod stripe;
 mod threaded;
 
 use std::fmt::Debug;
@@ -12,6 +13,7 @@ use pepita_sys::blk_mq::{BlockDevice, DiscardLimits, Geometry, WriteCache};
 
 use queued::{Queued, QueuedFault};
 use ram::{Ram, RamFault};
+use stripe::Stripe;
 use threaded::Threaded;
 
 /// 256 KiB that can do everything.
@@ -69,6 +71,20 @@ fn right_devices_pass_whatever_their_geometry() {
             assert_eq!(report.checked.len() + left_out, 16);
         }
     }
+}
+
+#[test]
+fn a_stripe_over_devices_with_threads_passes_like_one_device() {
+    let member = Geometry {
+        capacity_sectors: 192,
+        ..GEOMETRY
+    };
+    let members = || (0..3).map(|_| Threaded::new(member)).collect();
+    let report = passes(&Stripe::new(members()));
+    assert_eq!(report.left_out.len(), 1, "{report:?}");
+    // Stripes of stripes: parts of parts.
+    let stripes = vec![Stripe::new(members()), Stripe::new(members())];
+    passes(&Stripe::new(stripes));
 }
 
 #[test]
