@@ -23,10 +23,10 @@ type Chunk = RwLock<Option<Box<[u8]>>>;
 
 /// A block device in memory, sparse: what was never written takes none, as with the kernel's `brd`.
 ///
-/// A write takes memory, 64 KiB at a time, where there was nothing, and fails with `ENOSPC` if there is none to have.
-/// A discard gives back the 64 KiB pieces that it covers as a whole; it reads as zeroes afterwards, in all of its
-/// range. Requests are complete when `submit` returns. Requests of several lanes wait for each other only within
-/// 64 KiB, and reads not at all.
+/// A write takes memory, 64 KiB at a time, where there was nothing, and fails with `ENOSPC` if there is
+/// none to have. A discard gives back the 64 KiB pieces that it covers as a whole; it reads as zeroes
+/// afterwards, in all of its range. Requests are complete when `submit` returns. Requests of several lanes
+/// wait for each other only within 64 KiB, and reads not at all.
 ///
 /// ```
 /// use pepita_io::RamDevice;
@@ -50,8 +50,8 @@ pub struct RamDevice {
 }
 
 impl RamDevice {
-    /// A device of `capacity_sectors` zeroed sectors, with blocks of 512 bytes. Its books take 32 bytes for each
-    /// 64 KiB of the capacity.
+    /// A device of `capacity_sectors` zeroed sectors, with blocks of 512 bytes. Its books take 32 bytes for
+    /// each 64 KiB of the capacity.
     #[must_use]
     pub fn new(capacity_sectors: u64) -> Self {
         Self::of(Geometry {

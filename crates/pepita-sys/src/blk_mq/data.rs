@@ -16,8 +16,8 @@ type Stays = PhantomData<*const ()>;
 /// The data that a request brings to the device, read front to back.
 ///
 /// # Invariants
-/// * *readable*: while this lives, all its bytes are mapped for reading, and in no Rust reference through which
-///   somebody writes. Others may write them meanwhile: a guest, the kernel, another process.
+/// * *readable*: while this lives, all its bytes are mapped for reading, and in no Rust reference through
+///   which somebody writes. Others may write them meanwhile: a guest, the kernel, another process.
 #[derive(Debug, Clone)]
 pub struct Source<'r> {
     segments: Segments<'r>,

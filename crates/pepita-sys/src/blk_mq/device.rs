@@ -11,10 +11,11 @@ use crate::error::Result;
 /// # Contract
 /// Between a device and the front end before it (ublk, virtio, a queue in the process):
 ///
-/// * *Check.* The front end calls [`Geometry::check`] for each request, and a lane may rely on what that checks:
-///   alignment, lengths, limits, that the segments have the bytes. Two things a lane answers nevertheless: a range
-///   behind its end, with `EIO`, since a device may have shrunk meanwhile; and an operation that it does not know,
-///   with `EOPNOTSUPP`, since [`RequestOp`](super::RequestOp) grows. It panics for no request.
+/// * *Check.* The front end calls [`Geometry::check`] for each request, and a lane may rely on what that
+///   checks: alignment, lengths, limits, that the segments have the bytes. Two things a lane answers
+///   nevertheless: a range behind its end, with `EIO`, since a device may have shrunk meanwhile; and an
+///   operation that it does not know, with `EOPNOTSUPP`, since [`RequestOp`](super::RequestOp) grows. It
+///   panics for no request.
 /// * *Shape.* Segments have any address and any length, also 0; they may overlap. What is read into bytes
 ///   that overlap is one of the things read.
 /// * *Empty.* A request of no sectors succeeds and does nothing.
@@ -22,13 +23,13 @@ use crate::error::Result;
 ///   the new.
 /// * *Seen.* A read that is submitted after a write has completed finds its data, on every lane. What is in
 ///   flight together is done in any order.
-/// * *Durable.* A flush makes durable what had completed before it was submitted, on whatever lane; a write with
-///   [`RequestFlags::FUA`](super::RequestFlags::FUA) is durable when it completes. Who wants more order waits for
-///   completions.
+/// * *Durable.* A flush makes durable what had completed before it was submitted, on whatever lane; a write
+///   with [`RequestFlags::FUA`](super::RequestFlags::FUA) is durable when it completes. Who wants more
+///   order waits for completions.
 /// * *Zeroes.* Sectors after [`WriteZeroes`](super::RequestOp::WriteZeroes) read as zeroes. After
 ///   [`Discard`](super::RequestOp::Discard) they read as anything, and their neighbours are as they were.
-/// * *Once.* Each request ends once. A lane that cannot go on ends them with an error; what it cannot get back,
-///   from a kernel that has hung, it leaks, and the front end keeps that memory out of use.
+/// * *Once.* Each request ends once. A lane that cannot go on ends them with an error; what it cannot get
+///   back, from a kernel that has hung, it leaks, and the front end keeps that memory out of use.
 ///
 /// Whatever the requests do, a device is sound: it relies on no front end for the safety of its own memory.
 pub trait BlockDevice: Send + Sync {
@@ -43,8 +44,8 @@ pub trait BlockDevice: Send + Sync {
     /// What tells the device from others.
     fn id(&self) -> DeviceId;
 
-    /// Opens a lane on the calling thread, with room for `depth` requests in flight if it can have that, else for
-    /// fewer, but for one.
+    /// Opens a lane on the calling thread, with room for `depth` requests in flight if it can have that,
+    /// else for fewer, but for one.
     ///
     /// # Errors
     /// What the kernel refused, such as a ring.
@@ -68,19 +69,19 @@ pub trait BlockDevice: Send + Sync {
 /// }
 /// ```
 ///
-/// Dropping a lane ends the requests in flight: it cancels or waits, and each has been completed when the drop
-/// returns, but those that it leaked because the kernel did not give them back.
+/// Dropping a lane ends the requests in flight: it cancels or waits, and each has been completed when the
+/// drop returns, but those that it leaked because the kernel did not give them back.
 pub trait Lane {
-    /// Takes a request. It is under way at the latest with the next [`commit`](Self::commit), and may be complete
-    /// on return.
+    /// Takes a request. It is under way at the latest with the next [`commit`](Self::commit), and may be
+    /// complete on return.
     ///
     /// # Errors
-    /// Gives the request back, unchanged, when the lane is full. A lane that is full has a request in flight, so there
-    /// is one to wait for.
+    /// Gives the request back, unchanged, when the lane is full. A lane that is full has a request in
+    /// flight, so there is one to wait for.
     fn submit(&mut self, request: Request) -> core::result::Result<(), Request>;
 
-    /// Sends what `submit` has gathered on its way, without waiting. It has nothing to do for a lane that does so at
-    /// once, and for a front end on the same ring (see [`descriptor`](Self::descriptor)).
+    /// Sends what `submit` has gathered on its way, without waiting. It has nothing to do for a lane that
+    /// does so at once, and for a front end on the same ring (see [`descriptor`](Self::descriptor)).
     fn commit(&mut self);
 
     /// Completes what is done, without waiting, and says how many requests that was.
@@ -89,9 +90,10 @@ pub trait Lane {
     /// A descriptor that is readable as long as [`poll`](Self::poll) has something to do, open as long
     /// as the lane; `None` if every request is complete when `commit` returns.
     ///
-    /// A lane that hands on to others, and keeps what they give back until they have room, has something to do that their
-    /// descriptors do not tell of: it has one of its own. A lane that shares its thread's ring has that ring's. A front end that waits on the same ring knows by
-    /// it that its own system call commits.
+    /// A lane that hands on to others, and keeps what they give back until they have room, has something to
+    /// do that their descriptors do not tell of: it has one of its own. A lane that shares its thread's
+    /// ring has that ring's. A front end that waits on the same ring knows by it that its own system call
+    /// commits.
     fn descriptor(&self) -> Option<i32>;
 }
 

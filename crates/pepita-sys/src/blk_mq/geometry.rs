@@ -1,4 +1,5 @@
-//! What a device is and takes: [`Geometry`], and [`Geometry::check`], by which front ends keep the rest away from it.
+//! What a device is and takes: [`Geometry`], and [`Geometry::check`], by which front ends keep the rest
+//! away from it.
 
 use core::fmt;
 
@@ -225,8 +226,8 @@ impl fmt::Display for RequestError {
 impl core::error::Error for RequestError {}
 
 impl Geometry {
-    /// A device of `capacity_sectors` sectors with blocks of 512 bytes, 128 segments and 1 MiB in a request, no
-    /// cache, and neither discard nor zeroes.
+    /// A device of `capacity_sectors` sectors with blocks of 512 bytes, 128 segments and 1 MiB in a
+    /// request, no cache, and neither discard nor zeroes.
     #[must_use]
     pub const fn new(capacity_sectors: u64) -> Self {
         Self {
@@ -298,11 +299,11 @@ impl Geometry {
         Ok(())
     }
 
-    /// Whether the device takes a request of `parts`. A front end asks before it makes one, since the numbers come
-    /// from whoever uses the device.
+    /// Whether the device takes a request of `parts`. A front end asks before it makes one, since the
+    /// numbers come from whoever uses the device.
     ///
-    /// A request of no sectors is taken anywhere on the device, and does nothing. A flush has no range, and what it
-    /// says of one is not looked at: ublk's come from sector 2⁶⁴ - 1.
+    /// A request of no sectors is taken anywhere on the device, and does nothing. A flush has no range, and
+    /// what it says of one is not looked at: ublk's come from sector 2⁶⁴ - 1.
     ///
     /// # Errors
     /// The first reason against it.

@@ -30,12 +30,12 @@ impl CpuPlace {
     }
 }
 
-/// Spreads `cpus` over `nr_queues` queues, and sorts them by number, so that CPU n of a machine without gaps is
-/// `cpus[n]`.
+/// Spreads `cpus` over `nr_queues` queues, and sorts them by number, so that CPU n of a machine without
+/// gaps is `cpus[n]`.
 ///
-/// No queue that could have a CPU stays without one. Queues do not reach over nodes if there are as many as nodes; SMT
-/// siblings share a queue unless there are more queues than cores; and CPUs have queues of their own if there are as
-/// many as CPUs. Queues beyond that stay without.
+/// No queue that could have a CPU stays without one. Queues do not reach over nodes if there are as many as
+/// nodes; SMT siblings share a queue unless there are more queues than cores; and CPUs have queues of their
+/// own if there are as many as CPUs. Queues beyond that stay without.
 ///
 /// ```
 /// use core::num::NonZeroU16;
@@ -111,8 +111,8 @@ mod tests {
 
     use super::*;
 
-    /// A machine: for each node the count of threads of each of its cores; CPUs are numbered thread by thread, as
-    /// firmware does.
+    /// A machine: for each node the count of threads of each of its cores; CPUs are numbered thread by
+    /// thread, as firmware does.
     fn machine(nodes: &[&[u32]]) -> Vec<CpuPlace> {
         let cores = nodes
             .iter()

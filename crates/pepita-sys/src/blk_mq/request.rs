@@ -34,8 +34,8 @@ impl CompletionVtable {
 /// The right to say, once, how a request ended. Dropping it says `EIO`.
 ///
 /// # Invariants
-/// * *callable*: the table's function may be called with this context, tag and any result, by any thread, until it
-///   has been called.
+/// * *callable*: the table's function may be called with this context, tag and any result, by any thread,
+///   until it has been called.
 pub struct Completion {
     context: *const (),
     vtable: &'static CompletionVtable,
@@ -111,8 +111,8 @@ pub struct RequestParts<'a> {
 
 /// One request to a block device, from its front end to whoever ends it.
 ///
-/// Consuming it by [`complete`](Self::complete) ends it; dropping it ends it with `EIO`; there is no third way but
-/// to leak it, and then its memory stays out of use. It may end on any thread.
+/// Consuming it by [`complete`](Self::complete) ends it; dropping it ends it with `EIO`; there is no third
+/// way but to leak it, and then its memory stays out of use. It may end on any thread.
 ///
 /// ```compile_fail,E0382
 /// fn twice(request: pepita_sys::blk_mq::Request) {
@@ -143,9 +143,9 @@ pub struct RequestParts<'a> {
 /// ```
 ///
 /// # Invariants
-/// * *backed*: until the completion is called, the segments' bytes are mapped, for reading if the operation brings data
-///   to the device and for writing if it takes data from it; for writing, they are in no Rust reference, and for
-///   reading in none through which somebody writes.
+/// * *backed*: until the completion is called, the segments' bytes are mapped, for reading if the operation
+///   brings data to the device and for writing if it takes data from it; for writing, they are in no Rust
+///   reference, and for reading in none through which somebody writes.
 /// * *listed*: until then `segments` points to `nr_segments` segments that do not change.
 pub struct Request {
     op: RequestOp,
@@ -162,7 +162,8 @@ pub struct Request {
 unsafe impl Send for Request {}
 
 impl Request {
-    /// A request of `parts`, which the caller has [checked](super::Geometry::check), that ends by `completion`.
+    /// A request of `parts`, which the caller has [checked](super::Geometry::check), that ends by
+    /// `completion`.
     ///
     /// # Safety
     /// * *backed*: until the completion's function is called, the bytes of all segments are mapped: for an
@@ -201,8 +202,8 @@ impl Request {
         self.flags
     }
 
-    /// The front end's number of the request. Those of two front ends, or of two queues, may be the same, so it is no
-    /// index of a lane's.
+    /// The front end's number of the request. Those of two front ends, or of two queues, may be the same,
+    /// so it is no index of a lane's.
     #[must_use]
     pub const fn tag(&self) -> u16 {
         self.completion.tag
@@ -226,8 +227,8 @@ impl Request {
         self.nr_sectors
     }
 
-    /// The request's segments as they were given, for who hands them to the kernel: they stay where they are until
-    /// the request ends.
+    /// The request's segments as they were given, for who hands them to the kernel: they stay where they
+    /// are until the request ends.
     #[must_use]
     pub const fn segments(&self) -> &[Segment] {
         // SAFETY: *listed*, and the borrow ends before the request does.

@@ -101,7 +101,8 @@ impl fmt::Display for ShortData {
 
 impl core::error::Error for ShortData {}
 
-/// The bytes of several segments one after the other, from some byte on up to another; it can only get narrower.
+/// The bytes of several segments one after the other, from some byte on up to another; it can only get
+/// narrower.
 ///
 /// As an iterator it gives the pieces of memory, none of them empty: for who hands them to the kernel, or to
 /// a request of its own. It reaches no memory itself.

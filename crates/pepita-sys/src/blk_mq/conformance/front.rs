@@ -2,8 +2,8 @@
     unsafe_code,
     reason = "makes requests, and vouches for their memory and completions"
 )]
-//! [`Front`]: the suite's own front end. Each request has memory of its own, with bytes around the segments that a
-//! device has to leave alone, and a request that does not come back keeps it.
+//! [`Front`]: the suite's own front end. Each request has memory of its own, with bytes around the segments
+//! that a device has to leave alone, and a request that does not come back keeps it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -86,8 +86,8 @@ unsafe fn hear(context: *const (), tag: u16, result: Result<(), Errno>) {
 /// The memory of one request.
 ///
 /// # Invariants
-/// * *lent*: from the making of the request to its end nobody but the device reaches `arena`, which is reached by its
-///   address alone.
+/// * *lent*: from the making of the request to its end nobody but the device reaches `arena`, which is
+///   reached by its address alone.
 struct Memory {
     arena: NonNull<[u8]>,
     segments: Vec<Segment>,
@@ -206,7 +206,8 @@ impl Front {
             nr_sectors: memory.ask.nr_sectors,
             segments: &memory.segments,
         };
-        // SAFETY: *backed* and *listed*: `in_flight` has the memory until the request's end was heard, or for ever.
+        // SAFETY: *backed* and *listed*: `in_flight` has the memory until the request's end was heard, or
+        // for ever.
         let request = unsafe { Request::new(&parts, completion) };
         self.in_flight.insert(tag, memory);
         request
@@ -241,8 +242,8 @@ impl Front {
         self.wait(lane, |_ended, in_flight| in_flight == 0)
     }
 
-    /// Commits, and waits until the counts of requests that have ended and that have not are `enough`. It polls the
-    /// lane only when its descriptor says so.
+    /// Commits, and waits until the counts of requests that have ended and that have not are `enough`. It
+    /// polls the lane only when its descriptor says so.
     fn wait<L: Lane + ?Sized>(
         &mut self,
         lane: &mut L,
@@ -252,7 +253,8 @@ impl Front {
         let mut all = self.ended()?;
         let mut deadline = Instant::now() + self.patience;
         while !enough(all.len(), self.in_flight.len()) {
-            // Asked before the look at what is there: if this process stood still, the device has not lost anything.
+            // Asked before the look at what is there: if this process stood still, the device has not lost
+            // anything.
             let late = Instant::now() > deadline;
             let fds = [self.bell.as_raw_fd(), lane.descriptor().unwrap_or(-1)];
             let [rung, readable] = wait::readable(fds, deadline)

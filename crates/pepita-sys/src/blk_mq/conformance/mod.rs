@@ -1,8 +1,8 @@
 //! What every [`BlockDevice`] must do, as a suite that runs on yours.
 //!
-//! It plays a front end: it makes requests of awkward places, lengths and shapes of memory, compares what the device
-//! says with a model, and looks at what the contract of [`BlockDevice`] says beside that. What only a power
-//! failure can show, that a flush made data durable, it cannot see.
+//! It plays a front end: it makes requests of awkward places, lengths and shapes of memory, compares what
+//! the device says with a model, and looks at what the contract of [`BlockDevice`] says beside that. What
+//! only a power failure can show, that a flush made data durable, it cannot see.
 //!
 //! ```
 //! use pepita_sys::blk_mq::conformance::Conformance;

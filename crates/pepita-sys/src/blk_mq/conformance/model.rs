@@ -9,8 +9,8 @@ use super::super::{Geometry, SECTOR_SHIFT, SECTOR_SIZE};
 /// Sectors of a window at most: 1 MiB.
 const WINDOW_SECTORS: u64 = 2048;
 
-/// Numbers without pattern, always the same ones. xorshift64*: Vigna, "An experimental exploration of Marsaglia's
-/// xorshift generators, scrambled".
+/// Numbers without pattern, always the same ones. xorshift64*: Vigna, "An experimental exploration of
+/// Marsaglia's xorshift generators, scrambled".
 #[derive(Debug)]
 pub(super) struct Random(u64);
 
@@ -196,8 +196,8 @@ impl Model {
 /// How many shapes of memory there are.
 pub(super) const SHAPES: usize = 6;
 
-/// Where the segments of `bytes` bytes lie in a request's memory: in `shape` number 0 as one, else in pieces of odd sizes at
-/// odd addresses, in falling order, with empty ones between.
+/// Where the segments of `bytes` bytes lie in a request's memory: in `shape` number 0 as one, else in
+/// pieces of odd sizes at odd addresses, in falling order, with empty ones between.
 pub(super) fn shape(shape: usize, bytes: usize, max_segments: u16) -> Vec<Range<usize>> {
     let sizes: &[usize] = match shape % SHAPES {
         0 => &[usize::MAX],

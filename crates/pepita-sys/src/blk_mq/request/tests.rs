@@ -130,7 +130,8 @@ fn data_is_reached_in_the_operations_direction_alone() {
     assert_eq!(memory, [1; 512]);
 }
 
-/// Lists of segments in 64 bytes of memory: offset and length. Some overlap, some are empty, some lie backwards.
+/// Lists of segments in 64 bytes of memory: offset and length. Some overlap, some are empty, some lie
+/// backwards.
 const LISTS: [&[(usize, usize)]; 7] = [
     &[],
     &[(5, 0)],
@@ -159,7 +160,8 @@ fn a_source_reads_what_lies_there_in_pieces_of_any_size() {
             .iter()
             .flat_map(|(offset, len)| naive[*offset..offset + len].to_vec())
             .collect();
-        // SAFETY: inside of `memory`, which like the list outlives the request, and is not looked at meanwhile.
+        // SAFETY: inside of `memory`, which like the list outlives the request, and is not looked at
+        // meanwhile.
         let request = unsafe { request(&ends, RequestOp::Write, &segments) };
         for piece in 1..=want.len() + 1 {
             let mut source = request.source();
@@ -190,7 +192,8 @@ fn a_sink_writes_where_the_segments_are_and_nowhere_else() {
         for piece in 1..=total + 1 {
             let mut memory = fresh.clone();
             let segments = segments(memory.as_mut_ptr(), list);
-            // SAFETY: inside of `memory`, which like the list outlives the request, and is not looked at meanwhile.
+            // SAFETY: inside of `memory`, which like the list outlives the request, and is not looked at
+            // meanwhile.
             let request = unsafe { request(&ends, RequestOp::Read, &segments) };
             let mut sink = request.sink();
             let zeroes = zeroes.min(total);

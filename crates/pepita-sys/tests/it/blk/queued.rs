@@ -1,5 +1,5 @@
-//! A device whose lane gathers requests, sends them with `commit`, and ends them with `poll`, last one first. With a
-//! fault it breaks one rule.
+//! A device whose lane gathers requests, sends them with `commit`, and ends them with `poll`, last one
+//! first. With a fault it breaks one rule.
 
 use std::collections::HashMap;
 use std::io::{PipeReader, PipeWriter, Read, Write};

@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "makes requests of parts of a request's memory")]
-//! A device over several others: makes a request for each part of a request, which ends when the last of them does.
+//! A device over several others: makes a request for each part of a request, which ends when the last of
+//! them does.
 
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
@@ -166,10 +167,11 @@ impl<L: Lane> StripeLane<L> {
                 segments,
             };
             let context = Arc::into_raw(Arc::clone(&parent)).cast();
-            // SAFETY: *callable*: the reference lives until `part_ended` drops it; a parent is for any thread.
+            // SAFETY: *callable*: the reference lives until `part_ended` drops it; a parent is for any
+            // thread.
             let completion = unsafe { Completion::new(context, &PART, 0) };
-            // SAFETY: *backed*, *listed*: the parent has the list, and the request whose memory it is, until the
-            // last part has ended.
+            // SAFETY: *backed*, *listed*: the parent has the list, and the request whose memory it is,
+            // until the last part has ended.
             let part = unsafe { Request::new(&part, completion) };
             self.hand_over(*member, part);
         }

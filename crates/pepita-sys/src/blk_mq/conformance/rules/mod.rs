@@ -119,7 +119,8 @@ impl<'d, D: BlockDevice> Run<'d, D> {
         }
     }
 
-    /// A request of `op` for `range`, in the next shape, with `data` or with some that a read has to overwrite.
+    /// A request of `op` for `range`, in the next shape, with `data` or with some that a read has to
+    /// overwrite.
     fn ask(&mut self, op: RequestOp, range: Sectors, data: Option<Vec<u8>>) -> Ask {
         self.turn += 1;
         let moves = op.reads_data() || op.writes_data();
