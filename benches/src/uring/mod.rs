@@ -1,11 +1,13 @@
 //! io_uring, against the `io-uring` crate.
 
 mod nops;
+mod owned;
 mod reads;
 mod rings;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
 use nops::{Nops, Share};
+use owned::{OwnedNops, OwnedShare};
 use reads::{Cache, Reads};
 use rings::{Ours, Peer};
 
@@ -21,7 +23,8 @@ const DEPTH: u32 = 64;
 
 fn cases(_: &Settings) -> Vec<Case> {
     let mut cases: Vec<Case> = [1, 32, 256].map(nops).into();
-    cases.push(share());
+    cases.extend([1, 32, 256].map(owned_nops));
+    cases.extend([share(), owned_share()]);
     cases.extend([Cache::Warm, Cache::Bypassed].map(reads));
     cases
 }
@@ -44,6 +47,31 @@ fn share() -> Case {
         .bar(Bar::Ratio(1.0))
         .contender(Role::Ours, Home::Shared, "Ring", Share::<Ours>::new)
         .contender(Role::Peer, Home::Shared, "io-uring", Share::<Peer>::new)
+}
+
+fn owned_nops(batch: u32) -> Case {
+    let work = format!("operations that do nothing, {batch} at a time, the time of one");
+    Case::new(format!("owned-nop-{batch}"), Unit::Time("ns"), work)
+        .bar(Bar::Ratio(0.9))
+        .contender(Role::Ours, Home::Shared, "LocalRing", move || {
+            OwnedNops::new(batch)
+        })
+        .contender(Role::Peer, Home::Shared, "io-uring, bare", move || {
+            Nops::<Peer>::new(batch)
+        })
+}
+
+fn owned_share() -> Case {
+    let work = "operations that do nothing, 32 at a time, less the system call, the time of one";
+    Case::new("owned-share-32", Unit::Time("ns"), work)
+        .bar(Bar::Below(8.0))
+        .contender(Role::Ours, Home::Shared, "LocalRing", OwnedShare::new)
+        .contender(
+            Role::Peer,
+            Home::Shared,
+            "io-uring, bare",
+            Share::<Peer>::new,
+        )
 }
 
 fn reads(cache: Cache) -> Case {

@@ -8,7 +8,7 @@ use super::rings::Rings;
 use crate::case::Contender;
 
 /// Operations of a round.
-const NOPS: u32 = 200_000;
+pub(super) const NOPS: u32 = 200_000;
 
 /// Round trips in batches.
 pub(super) struct Nops<R> {
@@ -24,25 +24,29 @@ impl<R: Rings> Nops<R> {
         })
     }
 
-    /// The sum of the completions' `user_data`, and of those that succeeded.
+    /// The count of those that succeeded and came in order.
     fn run(&mut self) -> Result<u64> {
-        let mut sum = 0_u64;
+        let mut count = 0_u64;
         let mut next = 0_u64;
         for _ in 0..NOPS / self.batch {
             let end = next + u64::from(self.batch);
             self.ring.push_nops(next..end);
             self.ring.submit_and_wait(self.batch)?;
-            self.ring
-                .reap(|user_data, result| sum += user_data + u64::from(result == 0));
+            let mut wanted = next;
+            self.ring.reap(|user_data, result| {
+                count += u64::from(result == 0 && user_data == wanted);
+                wanted += 1;
+            });
             next = end;
         }
-        Ok(sum)
+        Ok(count)
     }
 }
 
 impl<R: Rings> Contender for Nops<R> {
     fn answer(&mut self) -> Result<String> {
-        Ok(format!("the numbers add up to {}", self.run()?))
+        let count = self.run()?;
+        Ok(format!("{count} no-ops succeeded"))
     }
 
     fn round(&mut self) -> Result<f64> {
@@ -61,7 +65,7 @@ pub(super) struct Share<R> {
 }
 
 /// The batch of [`Share`].
-const SHARE_BATCH: u32 = 32;
+pub(super) const SHARE_BATCH: u32 = 32;
 
 impl<R: Rings> Share<R> {
     pub(super) fn new() -> Result<Self> {
@@ -71,9 +75,9 @@ impl<R: Rings> Share<R> {
         })
     }
 
-    /// The same sum, and the time of one operation in nanoseconds.
+    /// The same count, and the time of one operation in nanoseconds.
     fn run(&mut self) -> Result<(u64, f64)> {
-        let mut sum = 0_u64;
+        let mut count = 0_u64;
         let mut next = 0_u64;
         let mut share_ns = 0.0;
         let batches = NOPS / SHARE_BATCH;
@@ -84,12 +88,15 @@ impl<R: Rings> Share<R> {
             share_ns += ns_since(begin) - self.clock_ns;
             self.ring.submit_and_wait(SHARE_BATCH)?;
             let begin = Instant::now();
-            self.ring
-                .reap(|user_data, result| sum += user_data + u64::from(result == 0));
+            let mut wanted = next;
+            self.ring.reap(|user_data, result| {
+                count += u64::from(result == 0 && user_data == wanted);
+                wanted += 1;
+            });
             share_ns += ns_since(begin) - self.clock_ns;
             next = end;
         }
-        Ok((sum, share_ns / f64::from(batches * SHARE_BATCH)))
+        Ok((count, share_ns / f64::from(batches * SHARE_BATCH)))
     }
 }
 
@@ -106,7 +113,8 @@ fn clock_ns() -> f64 {
 
 impl<R: Rings> Contender for Share<R> {
     fn answer(&mut self) -> Result<String> {
-        Ok(format!("the numbers add up to {}", self.run()?.0))
+        let (count, _) = self.run()?;
+        Ok(format!("{count} no-ops succeeded"))
     }
 
     fn round(&mut self) -> Result<f64> {
@@ -114,4 +122,19 @@ impl<R: Rings> Contender for Share<R> {
         ensure!(share_ns > 0.0, "the clock is too coarse");
         Ok(share_ns)
     }
+}
+
+/// What the system call of a batch of [`SHARE_BATCH`] takes, for one of its operations, in nanoseconds.
+pub(super) fn enter_ns<R: Rings>(ring: &mut R) -> Result<f64> {
+    let clock_ns = clock_ns();
+    let batches = NOPS / SHARE_BATCH;
+    let mut enter_ns = 0.0;
+    for _ in 0..batches {
+        ring.push_nops(0..u64::from(SHARE_BATCH));
+        let begin = Instant::now();
+        ring.submit_and_wait(SHARE_BATCH)?;
+        enter_ns += ns_since(begin) - clock_ns;
+        ring.reap(|_, _| ());
+    }
+    Ok(enter_ns / f64::from(batches * SHARE_BATCH))
 }

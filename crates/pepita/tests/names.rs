@@ -181,3 +181,13 @@ fn the_names_of_the_kernels_interfaces_are_here() {
     assert!((RequestFlags::FUA | RequestFlags::SYNC).contains(RequestFlags::FUA));
     assert_eq!(UblkIoCmd::new(1, 2).cmd, UblkIoCmd::completed(1, 2, 0).cmd);
 }
+
+#[cfg(feature = "proptest")]
+#[test]
+fn the_suite_for_block_devices_is_here() {
+    use pepita::blk_mq::conformance::Conformance;
+    use pepita::io::RamDevice;
+
+    let report = Conformance::new().run(&RamDevice::new(1024)).unwrap();
+    assert!(report.left_out.is_empty(), "{report:?}");
+}

@@ -5,24 +5,27 @@
 //! * kept: what a pushed entry leads to is owned by its operation, which is in the future, or in the slot
 //!   as an orphan. The future gives it up only to the slot, to the caller after the last completion, or,
 //!   forgotten, to nobody ever. The slot gives it up only after the last completion, or leaks it.
+//! * leaf: code of others, which may come back here, runs only where the ring is not borrowed: wakers are
+//!   cloned, woken and dropped, and what operations keep is dropped, outside of [`Exclusive::with`].
 
-use std::cell::RefCell;
 use std::mem;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use pepita_sys::error::{Errno, KernelError, Result};
+use pepita_sys::error::{Errno, Result};
 use pepita_sys::io_uring::{
     IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IoUringCqe, IoUringSqe,
 };
 
+use super::cell::Exclusive;
+use super::park::Parker;
 use super::slots::{Ended, Key, Orphan, Slots, Tell};
-use crate::ring::{Ring, Wait};
+use crate::ring::{QueueFull, Ring, Wait};
 
 /// `user_data` of entries whose completions say nothing; no slot has it.
 const NOBODY: u64 = u64::MAX;
 /// `user_data` of the poll that other threads end to wake this one; no slot has it.
-pub(super) const WAKE: u64 = u64::MAX - 1;
+const WAKE: u64 = u64::MAX - 1;
 
 /// How long a ring that is dropped waits for operations that it has cancelled. A disk's end by themselves; a
 /// device or a server that does not answer would hold the program for ever.
@@ -31,7 +34,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// The ring and what is in flight.
 #[derive(Debug)]
 pub(super) struct Driver {
-    inner: RefCell<Inner>,
+    inner: Exclusive<Inner>,
+    parker: &'static Parker,
+    main: Waker,
 }
 
 #[derive(Debug)]
@@ -40,7 +45,8 @@ struct Inner {
     slots: Slots,
     /// Kept for its memory; empty between turns.
     wakers: Vec<Waker>,
-    woken_from_elsewhere: bool,
+    /// Empty between turns.
+    ended: Vec<Ended>,
     wake_is_armed: bool,
 }
 
@@ -56,126 +62,203 @@ pub(super) enum Turn {
 }
 
 impl Driver {
-    pub(super) fn new(ring: Ring) -> Self {
+    pub(super) fn new(ring: Ring, parker: &'static Parker) -> Self {
         Self {
-            inner: RefCell::new(Inner {
+            inner: Exclusive::new(Inner {
                 ring,
-                slots: Slots::default(),
+                slots: Slots::new(),
                 wakers: Vec::new(),
-                woken_from_elsewhere: false,
+                ended: Vec::new(),
                 wake_is_armed: false,
             }),
+            parker,
+            main: parker.waker(),
         }
     }
 
-    /// Looks at the ring itself.
-    pub(super) fn with_ring<T>(&self, look: impl FnOnce(&Ring) -> T) -> T {
-        look(&self.inner.borrow().ring)
+    /// The ring's descriptor.
+    pub(super) fn fd(&self) -> i32 {
+        // SAFETY: leaf.
+        unsafe { self.inner.with(|inner| inner.ring.fd()) }
     }
 
     /// Pushes an operation's entry.
     ///
     /// # Safety
     /// * kept holds for what it leads to.
-    #[inline]
-    pub(super) unsafe fn start(&self, entry: IoUringSqe) -> Result<Key> {
-        let mut inner = self.inner.borrow_mut();
-        let key = inner.slots.insert();
+    #[inline(always)]
+    pub(super) unsafe fn start(&self, mut entry: IoUringSqe) -> Key {
+        // SAFETY: leaf.
+        let key = unsafe { self.inner.with(|inner| inner.slots.insert()) };
+        entry.user_data = key.user_data();
         // SAFETY: the caller's duty.
-        match unsafe { inner.push(entry.user_data(key.user_data())) } {
-            Ok(()) => Ok(key),
-            Err(error) => {
-                inner.slots.remove_unpushed(key);
-                Err(error)
-            }
+        let push = |inner: &mut Inner| unsafe { inner.push(entry) };
+        // SAFETY: leaf.
+        match unsafe { self.inner.with(push) } {
+            Ok(()) => key,
+            Err(QueueFull) => self.cannot_start(key),
         }
     }
 
+    #[cold]
+    fn cannot_start(&self, key: Key) -> Key {
+        // SAFETY: leaf.
+        unsafe { self.inner.with(|inner| inner.slots.remove_unpushed(key)) };
+        Key::failed(Errno::EAGAIN)
+    }
+
     /// The outcome, if it is there; else `waker` will hear of it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn poll(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
-        self.inner.borrow_mut().slots.poll(key, waker)
+        // SAFETY: leaf.
+        let outcome = unsafe { self.inner.with(|inner| inner.slots.fetch(key)) };
+        if outcome.is_some() {
+            return outcome;
+        }
+        self.look_or_wait(key, waker)
+    }
+
+    /// Looks whether its completion is there already, as when the queue was full and was handed over; if
+    /// not, `waker` will hear of it.
+    fn look_or_wait(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
+        let look = |inner: &mut Inner| {
+            let seen = inner.ring.has_completions().then(|| inner.reap())?;
+            Some((seen, inner.slots.fetch(key)))
+        };
+        // SAFETY: leaf.
+        if let Some((seen, outcome)) = unsafe { self.inner.with(look) } {
+            self.tell(&seen);
+            if outcome.is_some() {
+                return outcome;
+            }
+        }
+        self.wait_for(key, waker);
+        None
+    }
+
+    #[inline]
+    fn wait_for(&self, key: Key, waker: &Waker) {
+        let is_main = waker.will_wake(&self.main);
+        // SAFETY: leaf.
+        if is_main && unsafe { self.inner.with(|inner| inner.slots.listen_main(key)) } {
+            return;
+        }
+        let waker = waker.clone();
+        // SAFETY: leaf: what is replaced is dropped afterwards.
+        drop(unsafe { self.inner.with(|inner| inner.slots.listen(key, waker)) });
     }
 
     /// Leaves an operation to itself: it is cancelled, and `orphan` gets what comes of it.
     pub(super) fn abandon(&self, key: Key, orphan: Box<dyn Orphan>) {
-        let mut inner = self.inner.borrow_mut();
-        let ended = inner.slots.abandon(key, orphan);
-        if ended.is_none() {
-            // Without room it goes on until it ends by itself.
+        let cancel = |inner: &mut Inner| {
+            let replaced = inner.slots.abandon(key, orphan)?;
             let cancel = IoUringSqe::cancel(key.user_data(), 0).user_data(NOBODY);
-            // SAFETY: the entry leads nowhere.
+            // SAFETY: the entry leads nowhere. Without room, the operation goes on until it ends by itself.
             let _ = unsafe { inner.push(cancel) };
-        }
-        drop(inner);
-        // What it keeps may be of any type, whose drop may come back to this driver.
-        if let Some((orphan, cqe)) = ended {
-            orphan.end(cqe);
+            Ok(replaced)
+        };
+        // SAFETY: leaf: what is replaced, and an orphan that has ended, are dropped afterwards.
+        let abandoned: std::result::Result<_, Ended> = unsafe { self.inner.with(cancel) };
+        match abandoned {
+            Ok(replaced) => drop(replaced),
+            Err((orphan, cqe)) => orphan.end(cqe),
         }
     }
 
     /// Hands over what was pushed, waits as `turn` says, and tells everybody of what has completed.
+    #[inline]
     pub(super) fn turn(&self, turn: Turn) -> Result<()> {
-        let mut inner = self.inner.borrow_mut();
-        let entered = inner.enter(turn);
-        let (mut wakers, orphans) = inner.reap();
-        drop(inner);
-        for waker in wakers.drain(..) {
-            waker.wake();
-        }
-        for (orphan, cqe) in orphans {
-            orphan.end(cqe);
-        }
-        self.inner.borrow_mut().wakers = wakers;
+        // SAFETY: leaf.
+        let (entered, seen) = unsafe { self.inner.with(|inner| inner.turn(turn, self.parker)) };
+        self.tell(&seen);
         entered
     }
 
-    /// Lets `eventfd`, which lives as long as the process, end the waits of this thread.
-    pub(super) fn arm_wake(&self, eventfd: i32) -> Result<()> {
-        let mut inner = self.inner.borrow_mut();
-        if inner.wake_is_armed {
-            return Ok(());
+    /// Tells everybody of what was seen.
+    #[inline]
+    fn tell(&self, seen: &Seen) {
+        if seen.main {
+            self.parker.notify_here();
         }
-        let poll = IoUringSqe::poll_add(eventfd, POLLIN, 0).user_data(WAKE);
-        // SAFETY: the entry names a file that is not closed, and leads to no memory.
-        unsafe { inner.push(poll) }?;
-        inner.wake_is_armed = true;
-        Ok(())
+        if seen.wake {
+            self.parker.clear_eventfd();
+        }
+        if seen.others {
+            self.tell_others();
+        }
     }
 
-    /// Whether another thread has ended a wait since this was last asked.
-    pub(super) fn was_woken(&self) -> bool {
-        mem::take(&mut self.inner.borrow_mut().woken_from_elsewhere)
+    #[cold]
+    fn tell_others(&self) {
+        // SAFETY: leaf.
+        let (mut wakers, ended) = unsafe {
+            self.inner
+                .with(|inner| (mem::take(&mut inner.wakers), mem::take(&mut inner.ended)))
+        };
+        for waker in wakers.drain(..) {
+            waker.wake();
+        }
+        for (orphan, cqe) in ended {
+            orphan.end(cqe);
+        }
+        // SAFETY: leaf: both are without elements.
+        unsafe { self.inner.with(|inner| inner.wakers = wakers) };
     }
+}
+
+/// Who is concerned by the completions of a turn.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The executor's main future.
+    main: bool,
+    /// `wakers` or `ended` is not empty.
+    others: bool,
+    /// Another thread has ended the wait.
+    wake: bool,
 }
 
 /// `POLLIN` of poll(2).
 const POLLIN: u32 = 1;
 
 impl Inner {
-    /// Pushes an entry, after handing over others if there is no room.
+    /// Pushes an entry, and hands over all of them when there is no room for another.
     ///
     /// # Safety
     /// * kept holds for what it leads to.
-    #[inline]
-    unsafe fn push(&mut self, entry: IoUringSqe) -> Result<()> {
+    #[inline(always)]
+    unsafe fn push(&mut self, entry: IoUringSqe) -> std::result::Result<(), QueueFull> {
         // SAFETY: the caller's duty.
-        if unsafe { self.ring.push(entry) }.is_ok() {
-            return Ok(());
+        unsafe { self.ring.push(entry) }?;
+        if self.ring.is_full() {
+            // An error shows when the next entry has no room.
+            let _ = self.hand_over();
         }
-        self.make_room()?;
-        // SAFETY: the caller's duty.
-        unsafe { self.ring.push(entry) }.map_err(KernelError::from)
+        Ok(())
+    }
+
+    /// Hands over what was pushed, waits as `turn` says, and takes what has completed.
+    #[inline]
+    fn turn(&mut self, turn: Turn, parker: &Parker) -> (Result<()>, Seen) {
+        if turn != Turn::Now
+            && !self.wake_is_armed
+            && let Err(error) = self.arm_wake(parker.eventfd())
+        {
+            return (Err(error), Seen::default());
+        }
+        let entered = self.enter(turn);
+        (entered, self.reap())
     }
 
     #[cold]
-    fn make_room(&mut self) -> Result<()> {
-        self.ring.submit().map(drop)
+    fn hand_over(&mut self) -> Result<u32> {
+        self.ring.submit()
     }
 
     #[inline]
     fn enter(&mut self, turn: Turn) -> Result<()> {
         let entered = match turn {
+            // What has completed is taken before anything is waited for.
+            _ if self.ring.has_completions() => self.ring.submit(),
             Turn::Now => self.ring.submit(),
             Turn::UntilSome => self.ring.submit_and_wait(1),
             Turn::AtMost(timeout) => self
@@ -192,33 +275,49 @@ impl Inner {
         }
     }
 
-    /// Takes completions, and says whom to tell when the borrow has ended.
+    /// Lets `eventfd`, which lives as long as the process, end a wait.
+    #[cold]
+    fn arm_wake(&mut self, eventfd: i32) -> Result<()> {
+        let poll = IoUringSqe::poll_add(eventfd, POLLIN, 0).user_data(WAKE);
+        // SAFETY: the entry names a file that is not closed, and leads to no memory.
+        unsafe { self.push(poll) }?;
+        self.wake_is_armed = true;
+        Ok(())
+    }
+
+    /// Takes completions; whoever is to be told is in `wakers` and `ended`, or in the answer.
     #[inline]
-    fn reap(&mut self) -> (Vec<Waker>, Vec<Ended>) {
-        let mut wakers = mem::take(&mut self.wakers);
-        let mut orphans = Vec::new();
+    fn reap(&mut self) -> Seen {
+        let mut seen = Seen::default();
         for cqe in self.ring.completions() {
             if cqe.user_data >= WAKE {
                 if cqe.user_data == WAKE {
-                    self.woken_from_elsewhere = true;
+                    seen.wake = true;
                     self.wake_is_armed = false;
                 }
                 continue;
             }
             match self.slots.complete(cqe) {
                 Tell::Nobody => {}
-                Tell::Waker(waker) => wakers.push(waker),
-                Tell::Orphan(ended) => orphans.push(ended),
+                Tell::Main => seen.main = true,
+                Tell::Waker(waker) => {
+                    seen.others = true;
+                    self.wakers.push(waker);
+                }
+                Tell::Orphan(ended) => {
+                    seen.others = true;
+                    self.ended.push(ended);
+                }
             }
         }
-        (wakers, orphans)
+        seen
     }
 
     /// Cancels everything and waits for its end; says whether all has ended.
     fn drain(&mut self) -> bool {
         let deadline = Instant::now() + DRAIN_LIMIT;
         let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-        while self.slots.in_flight() > 0 {
+        while !self.slots.is_idle() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -231,8 +330,8 @@ impl Inner {
             if self.enter(Turn::AtMost(wait)).is_err() {
                 return false;
             }
-            let (_, orphans) = self.reap();
-            for (orphan, cqe) in orphans {
+            self.reap();
+            for (orphan, cqe) in self.ended.drain(..) {
                 orphan.end(cqe);
             }
         }

@@ -1,5 +1,6 @@
 //! A ring with owned operations, on the thread that made it.
 
+mod cell;
 mod driver;
 mod op;
 mod park;
@@ -81,7 +82,7 @@ impl LocalRing {
         let tasks = Rc::new(Tasks::new(parker));
         Ok(Self {
             handle: LocalHandle {
-                driver: Rc::new(Driver::new(ring)),
+                driver: Rc::new(Driver::new(ring, parker)),
                 tasks: Rc::downgrade(&tasks),
             },
             tasks,
@@ -99,7 +100,7 @@ impl LocalRing {
     /// The ring's descriptor, which is readable when something has completed.
     #[must_use]
     pub fn fd(&self) -> i32 {
-        self.handle.driver.with_ring(crate::ring::Ring::fd)
+        self.handle.driver.fd()
     }
 
     /// Starts an operation.
@@ -151,8 +152,7 @@ impl LocalRing {
     fn wait(&self) {
         let driver = &self.handle.driver;
         let turned = if self.parker.prepare_sleep() {
-            let armed = driver.arm_wake(self.parker.eventfd());
-            let turned = armed.and_then(|()| driver.turn(Turn::UntilSome));
+            let turned = driver.turn(Turn::UntilSome);
             self.parker.end_sleep();
             turned
         } else {
@@ -160,9 +160,6 @@ impl LocalRing {
         };
         if let Err(error) = turned {
             panic!("the ring does not let its thread in: {error}");
-        }
-        if driver.was_woken() {
-            self.parker.clear_eventfd();
         }
     }
 }

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use pepita_sys::error::Errno;
 use pepita_sys::io_uring::IoUringCqe;
 
 use super::driver::Driver;
@@ -21,16 +20,9 @@ use crate::ops::Operation;
 #[must_use = "dropping it cancels the operation"]
 pub struct Submitted<O: Operation> {
     driver: Rc<Driver>,
-    state: State,
+    key: Key,
     /// `None` after it has resolved.
     operation: Option<O>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum State {
-    InFlight(Key),
-    /// It was not handed over.
-    Failed(Errno),
 }
 
 impl<O: Operation> Submitted<O> {
@@ -39,13 +31,10 @@ impl<O: Operation> Submitted<O> {
         let entry = operation.entry();
         // SAFETY: kept: the operation keeps what its entry leads to, and is in this future, which does with
         // it what the invariant says.
-        let state = match unsafe { driver.start(entry) } {
-            Ok(key) => State::InFlight(key),
-            Err(error) => State::Failed(error.to_errno()),
-        };
+        let key = unsafe { driver.start(entry) };
         Self {
             driver: Rc::clone(driver),
-            state,
+            key,
             operation: Some(operation),
         }
     }
@@ -54,7 +43,7 @@ impl<O: Operation> Submitted<O> {
 impl<O: Operation> fmt::Debug for Submitted<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Submitted")
-            .field("state", &self.state)
+            .field("key", &self.key)
             .finish_non_exhaustive()
     }
 }
@@ -70,12 +59,8 @@ impl<O: Operation> Future for Submitted<O> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O::Output> {
         assert!(self.operation.is_some(), "polled after it resolved");
-        let cqe = match self.state {
-            State::Failed(errno) => failed(errno),
-            State::InFlight(key) => match self.driver.poll(key, cx.waker()) {
-                Some(cqe) => cqe,
-                None => return Poll::Pending,
-            },
+        let Some(cqe) = self.driver.poll(self.key, cx.waker()) else {
+            return Poll::Pending;
         };
         match self.operation.take() {
             Some(operation) => Poll::Ready(operation.complete(cqe)),
@@ -84,19 +69,12 @@ impl<O: Operation> Future for Submitted<O> {
     }
 }
 
-/// The completion of an operation that was not handed over.
-fn failed(errno: Errno) -> IoUringCqe {
-    IoUringCqe {
-        res: -errno.raw(),
-        ..IoUringCqe::default()
-    }
-}
-
 impl<O: Operation> Drop for Submitted<O> {
     #[inline]
     fn drop(&mut self) {
-        if let (Some(operation), State::InFlight(key)) = (self.operation.take(), self.state) {
-            self.driver.abandon(key, Box::new(Abandoned(operation)));
+        if let Some(operation) = self.operation.take() {
+            self.driver
+                .abandon(self.key, Box::new(Abandoned(operation)));
         }
     }
 }

@@ -9,10 +9,10 @@
 //! # Invariants
 //! * for-ever: a parker is leaked, so its address is valid until the process ends.
 
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Wake, Waker};
+use std::{mem, ptr};
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use rustix::event::{EventfdFlags, eventfd};
@@ -23,7 +23,9 @@ use rustix::fd::{AsRawFd, OwnedFd};
 pub(super) struct Parker {
     /// The token of the thread that runs it, or 0.
     owner: AtomicUsize,
-    /// The main future wants to be polled.
+    /// The main future wants to be polled, says its own thread.
+    notified_here: AtomicBool,
+    /// The main future wants to be polled, says another thread.
     notified: AtomicBool,
     /// The owner waits in its ring, or is about to.
     sleeping: AtomicBool,
@@ -31,6 +33,8 @@ pub(super) struct Parker {
     eventfd: OwnedFd,
     /// Tasks that want to be polled.
     ready: Mutex<Vec<usize>>,
+    /// `ready` is not empty, or is about to be.
+    has_ready: AtomicBool,
 }
 
 /// Parkers without an executor.
@@ -71,10 +75,12 @@ impl Parker {
         })?;
         Ok(Self {
             owner: AtomicUsize::new(0),
+            notified_here: AtomicBool::new(false),
             notified: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             eventfd,
             ready: Mutex::new(Vec::new()),
+            has_ready: AtomicBool::new(false),
         })
     }
 
@@ -85,14 +91,29 @@ impl Parker {
     /// Whether the main future wants to be polled; it does not any more.
     #[inline]
     pub(super) fn take_notified(&self) -> bool {
-        // Only the owner clears it, and what it has not seen stays.
+        if self.notified_here.load(Ordering::Relaxed) {
+            self.notified_here.store(false, Ordering::Relaxed);
+            return true;
+        }
+        // Only the owner clears it, so what it has not seen stays.
         self.notified.load(Ordering::Relaxed) && self.notified.swap(false, Ordering::Acquire)
     }
 
     /// Moves the tasks that want to be polled into `into`, which is empty.
+    #[inline]
     pub(super) fn take_ready(&self, into: &mut Vec<usize>) {
+        // Who adds one sets the flag afterwards, so a task is seen now or next time.
+        if self.has_ready.load(Ordering::Relaxed) {
+            self.has_ready.store(false, Ordering::Relaxed);
+            let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            mem::swap(&mut *ready, into);
+        }
+    }
+
+    fn add_ready(&self, task: usize) {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *ready, into);
+        ready.push(task);
+        self.has_ready.store(true, Ordering::Relaxed);
     }
 
     /// Says that the owner is about to wait; `false` if there is something to do instead.
@@ -101,12 +122,9 @@ impl Parker {
         // Who wakes stores what it wants and then looks whether we sleep; we store that we sleep and then
         // look what is wanted. One of the two sees the other.
         fence(Ordering::SeqCst);
-        let idle = !self.notified.load(Ordering::Relaxed)
-            && self
-                .ready
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_empty();
+        let idle = !self.notified_here.load(Ordering::Relaxed)
+            && !self.notified.load(Ordering::Relaxed)
+            && !self.has_ready.load(Ordering::Relaxed);
         if !idle {
             self.end_sleep();
         }
@@ -124,10 +142,18 @@ impl Parker {
         let _ = rustix::io::read(&self.eventfd, &mut count);
     }
 
+    /// [`Self::waker`]'s wake, by the owner.
+    #[inline]
+    pub(super) fn notify_here(&self) {
+        self.notified_here.store(true, Ordering::Relaxed);
+    }
+
     #[inline]
     fn notify(&self) {
-        self.notified.store(true, Ordering::Release);
-        if self.owner.load(Ordering::Relaxed) != thread_token() {
+        if self.owner.load(Ordering::Relaxed) == thread_token() {
+            self.notify_here();
+        } else {
+            self.notified.store(true, Ordering::Release);
             self.end_wait();
         }
     }
@@ -190,13 +216,7 @@ impl Wake for TaskWaker {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
-        let mut ready = self
-            .parker
-            .ready
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        ready.push(self.task);
-        drop(ready);
+        self.parker.add_ready(self.task);
         if self.parker.owner.load(Ordering::Relaxed) != thread_token() {
             self.parker.end_wait();
         }

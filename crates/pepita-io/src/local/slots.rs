@@ -4,32 +4,60 @@
 //! entry is pushed, and is free again after the entry's last completion has been seen *and* its outcome
 //! fetched; so no completion finds the slot of another operation, and one that did would not fit its
 //! generation.
+//!
+//! What every operation needs is 16 bytes. Wakers and orphans stand apart: most operations are waited for by
+//! the executor's main future, which needs no waker.
 
 use std::fmt;
+use std::mem;
 use std::task::Waker;
 
+use pepita_sys::error::Errno;
 use pepita_sys::io_uring::IoUringCqe;
 
-/// Which slot, and which of its operations.
+/// Which slot, and which of its operations: the `user_data` of its entry. Or no slot, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key {
-    index: u32,
-    generation: u32,
-}
+pub(super) struct Key(u64);
+
+/// The number that no slot has.
+const NO_SLOT: u32 = u32::MAX;
 
 impl Key {
     #[inline]
-    pub(super) const fn user_data(self) -> u64 {
-        (self.generation as u64) << 32 | self.index as u64
+    const fn new(index: u32, generation: u32) -> Self {
+        Self((generation as u64) << 32 | index as u64)
+    }
+
+    /// No slot: the operation was not handed over.
+    pub(super) const fn failed(errno: Errno) -> Self {
+        Self::new(NO_SLOT, errno.raw().cast_unsigned())
+    }
+
+    /// What an operation without a slot comes to.
+    #[cold]
+    const fn failure(self) -> IoUringCqe {
+        IoUringCqe {
+            user_data: 0,
+            res: -self.generation().cast_signed(),
+            flags: 0,
+        }
     }
 
     #[inline]
-    const fn of_user_data(user_data: u64) -> Self {
-        let [i0, i1, i2, i3, g0, g1, g2, g3] = user_data.to_le_bytes();
-        Self {
-            index: u32::from_le_bytes([i0, i1, i2, i3]),
-            generation: u32::from_le_bytes([g0, g1, g2, g3]),
-        }
+    pub(super) const fn user_data(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    const fn index(self) -> u32 {
+        let [i0, i1, i2, i3, ..] = self.0.to_le_bytes();
+        u32::from_le_bytes([i0, i1, i2, i3])
+    }
+
+    #[inline]
+    const fn generation(self) -> u32 {
+        let [.., g0, g1, g2, g3] = self.0.to_le_bytes();
+        u32::from_le_bytes([g0, g1, g2, g3])
     }
 }
 
@@ -39,176 +67,272 @@ pub(super) trait Orphan {
     fn end(self: Box<Self>, cqe: IoUringCqe);
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Nothing is in flight; the next free slot, if there is one.
-    Free(Option<u32>),
-    /// No completion yet.
-    Waiting,
-    /// A completion came, and another will come.
-    Partly(IoUringCqe),
-    /// The last completion came.
-    Done(IoUringCqe),
-}
-
-/// Who hears of the end.
-enum Listener {
-    Nobody,
-    Waker(Waker),
-    Orphan(Box<dyn Orphan>),
-}
-
-struct Slot {
-    generation: u32,
-    state: State,
-    listener: Listener,
-}
-
-/// All slots.
-#[derive(Default)]
-pub(super) struct Slots {
-    slots: Vec<Slot>,
-    free: Option<u32>,
-    in_flight: usize,
-}
-
-impl fmt::Debug for Slots {
+impl fmt::Debug for dyn Orphan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slots")
-            .field("slots", &self.slots.len())
-            .field("in_flight", &self.in_flight)
-            .finish_non_exhaustive()
+        f.write_str("Orphan")
     }
 }
 
 /// An orphan and what came of it.
 pub(super) type Ended = (Box<dyn Orphan>, IoUringCqe);
 
+/// How far an operation is: the low half of [`Slot::head`].
+mod state {
+    /// No completion yet, and nobody listens; or the slot is free.
+    pub(super) const STARTED: u32 = 0;
+    /// No completion yet; the main future listens.
+    pub(super) const MAIN: u32 = 1;
+    /// No completion yet; a waker or an orphan listens.
+    pub(super) const OTHER: u32 = 2;
+    /// A completion came, and another will come. Who listens is in `listeners`.
+    pub(super) const PARTLY: u32 = 3;
+    /// The last completion came.
+    pub(super) const DONE: u32 = 4;
+}
+
+/// A slot. What is looked at together is one word: parts that are written apart and read together wait for
+/// each other.
+#[derive(Debug)]
+struct Slot {
+    /// Generation and [`state`].
+    head: u64,
+    /// Flags and result of the first completion.
+    outcome: u64,
+}
+
+impl Slot {
+    #[inline]
+    const fn state(&self) -> u32 {
+        Key(self.head).index()
+    }
+
+    #[inline]
+    const fn generation(&self) -> u32 {
+        Key(self.head).generation()
+    }
+
+    #[inline]
+    const fn set_state(&mut self, state: u32) {
+        self.head = Key::new(state, self.generation()).0;
+    }
+
+    #[inline]
+    fn set_outcome(&mut self, cqe: IoUringCqe) {
+        self.outcome = u64::from(cqe.flags) << 32 | u64::from(cqe.res.cast_unsigned());
+    }
+
+    #[inline]
+    const fn outcome(&self) -> IoUringCqe {
+        let [r0, r1, r2, r3, f0, f1, f2, f3] = self.outcome.to_le_bytes();
+        IoUringCqe {
+            user_data: 0,
+            res: i32::from_le_bytes([r0, r1, r2, r3]),
+            flags: u32::from_le_bytes([f0, f1, f2, f3]),
+        }
+    }
+}
+
+/// Who hears of the end, if it is not the main future.
+#[derive(Debug)]
+enum Listener {
+    Nobody,
+    Main,
+    Waker(Waker),
+    Orphan(Box<dyn Orphan>),
+}
+
 /// Whom to tell of a completion, when the ring is not borrowed any more.
+#[derive(Debug)]
 pub(super) enum Tell {
     Nobody,
+    Main,
     Waker(Waker),
     Orphan(Ended),
 }
 
+/// Who would have heard of an end, to be dropped where others' code may run.
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Replaced(#[expect(dead_code, reason = "is only dropped")] Listener);
+
+/// All slots.
+#[derive(Debug)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    /// As long as `slots`.
+    listeners: Vec<Listener>,
+    /// The keys that the next operations get.
+    free: Vec<Key>,
+}
+
 impl Slots {
-    /// Count of operations whose last completion has not been seen.
-    pub(super) const fn in_flight(&self) -> usize {
-        self.in_flight
+    pub(super) const fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            listeners: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    /// Whether the last completion of every operation has been seen.
+    pub(super) fn is_idle(&self) -> bool {
+        let done = self.slots.iter().filter(|slot| slot.state() == state::DONE);
+        self.free.len() + done.count() == self.slots.len()
     }
 
     /// Takes a slot.
     #[inline]
     pub(super) fn insert(&mut self) -> Key {
-        self.in_flight += 1;
-        let Some(index) = self.free else {
-            return self.grow();
-        };
-        let slot = &mut self.slots[index as usize];
-        if let State::Free(next) = slot.state {
-            self.free = next;
-        }
-        slot.state = State::Waiting;
-        Key {
-            index,
-            generation: slot.generation,
+        match self.free.pop() {
+            Some(key) => key,
+            None => self.grow(),
         }
     }
 
     #[cold]
     fn grow(&mut self) -> Key {
-        let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 operations in flight");
+        let index = u32::try_from(self.slots.len()).unwrap_or(NO_SLOT);
+        assert!(index < NO_SLOT, "2^32 operations are in flight");
         self.slots.push(Slot {
-            generation: 0,
-            state: State::Waiting,
-            listener: Listener::Nobody,
+            head: Key::new(state::STARTED, 0).0,
+            outcome: 0,
         });
-        Key {
-            index,
-            generation: 0,
-        }
+        self.listeners.push(Listener::Nobody);
+        // Freeing one needs no memory, so it cannot fail.
+        self.free.reserve(self.slots.len());
+        Key::new(index, 0)
     }
 
     /// Gives back a slot whose entry was not pushed.
     pub(super) fn remove_unpushed(&mut self, key: Key) {
-        self.in_flight -= 1;
-        self.release(key);
+        self.free.push(key);
     }
 
+    /// The outcome, if it is there; the slot is free then. A key without a slot has its failure.
+    #[inline(always)]
+    pub(super) fn fetch(&mut self, key: Key) -> Option<IoUringCqe> {
+        let Some(slot) = self.slots.get_mut(key.index() as usize) else {
+            return Some(key.failure());
+        };
+        if slot.state() != state::DONE {
+            return None;
+        }
+        let outcome = slot.outcome();
+        let generation = key.generation().wrapping_add(1);
+        slot.head = Key::new(state::STARTED, generation).0;
+        self.free.push(Key::new(key.index(), generation));
+        Some(outcome)
+    }
+
+    /// Lets the main future hear of the end; `false` if somebody else may have been named before.
     #[inline]
-    fn release(&mut self, key: Key) {
-        let slot = &mut self.slots[key.index as usize];
-        slot.generation = slot.generation.wrapping_add(1);
-        slot.state = State::Free(self.free);
-        slot.listener = Listener::Nobody;
-        self.free = Some(key.index);
+    pub(super) fn listen_main(&mut self, key: Key) -> bool {
+        let slot = &mut self.slots[key.index() as usize];
+        let is_new = slot.state() <= state::MAIN;
+        if is_new {
+            slot.set_state(state::MAIN);
+        }
+        is_new
     }
 
-    /// The outcome, if it is there; else `waker` will hear of it.
-    #[inline]
-    pub(super) fn poll(&mut self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
-        let slot = &mut self.slots[key.index as usize];
-        if let State::Done(cqe) = slot.state {
-            self.release(key);
-            return Some(cqe);
-        }
-        match &slot.listener {
-            Listener::Waker(old) if old.will_wake(waker) => {}
-            _ => slot.listener = Listener::Waker(waker.clone()),
-        }
-        None
+    /// Lets `waker` hear of the end. Returns who would have heard of it before.
+    pub(super) fn listen(&mut self, key: Key, waker: Waker) -> Replaced {
+        let replaced = self.replace(key, Listener::Waker(waker));
+        self.mark_other(key);
+        replaced
     }
 
-    /// The outcome, if it is there; else `orphan` will get it.
-    pub(super) fn abandon(&mut self, key: Key, orphan: Box<dyn Orphan>) -> Option<Ended> {
-        let slot = &mut self.slots[key.index as usize];
-        if let State::Done(cqe) = slot.state {
-            self.release(key);
-            return Some((orphan, cqe));
+    /// Says that somebody else than the main future listens.
+    fn mark_other(&mut self, key: Key) {
+        let slot = &mut self.slots[key.index() as usize];
+        if slot.state() != state::PARTLY {
+            slot.set_state(state::OTHER);
         }
-        slot.listener = Listener::Orphan(orphan);
-        None
+    }
+
+    fn replace(&mut self, key: Key, listener: Listener) -> Replaced {
+        Replaced(mem::replace(
+            &mut self.listeners[key.index() as usize],
+            listener,
+        ))
+    }
+
+    /// The outcome, if it is there; else `orphan` will get it, and whoever would have heard of it is
+    /// returned.
+    pub(super) fn abandon(&mut self, key: Key, orphan: Box<dyn Orphan>) -> Result<Replaced, Ended> {
+        if let Some(cqe) = self.fetch(key) {
+            return Err((orphan, cqe));
+        }
+        let replaced = self.replace(key, Listener::Orphan(orphan));
+        self.mark_other(key);
+        Ok(replaced)
     }
 
     /// Notes a completion.
-    #[inline]
+    #[inline(always)]
     pub(super) fn complete(&mut self, cqe: IoUringCqe) -> Tell {
+        let key = Key(cqe.user_data);
         // The number is one that was pushed; one that is not finds nothing.
-        let key = Key::of_user_data(cqe.user_data);
-        let Some(slot) = self.slots.get_mut(key.index as usize) else {
+        let Some(slot) = self.slots.get_mut(key.index() as usize) else {
             return Tell::Nobody;
         };
-        let first = match slot.state {
-            State::Waiting if slot.generation == key.generation => cqe,
-            State::Partly(first) if slot.generation == key.generation => first,
-            _ => return Tell::Nobody,
-        };
-        if cqe.has_more() {
-            slot.state = State::Partly(first);
+        let head = slot.head;
+        // Nobody listens, or the main future: `STARTED` or `MAIN` of this generation.
+        if head & !u64::from(state::MAIN) == Key::new(state::STARTED, key.generation()).0
+            && !cqe.has_more()
+        {
+            slot.set_outcome(cqe);
+            slot.head = Key::new(state::DONE, key.generation()).0;
+            return if head & u64::from(state::MAIN) == 0 {
+                Tell::Nobody
+            } else {
+                Tell::Main
+            };
+        }
+        self.complete_other(key, cqe)
+    }
+
+    /// Notes a completion that is not the only one, or that the main future does not wait for.
+    fn complete_other(&mut self, key: Key, cqe: IoUringCqe) -> Tell {
+        let slot = &mut self.slots[key.index() as usize];
+        let listener = &mut self.listeners[key.index() as usize];
+        if slot.generation() != key.generation() {
             return Tell::Nobody;
         }
-        self.in_flight -= 1;
-        slot.state = State::Done(first);
-        match std::mem::replace(&mut slot.listener, Listener::Nobody) {
-            Listener::Nobody => Tell::Nobody,
-            Listener::Waker(waker) => Tell::Waker(waker),
-            Listener::Orphan(orphan) => {
-                self.release(key);
-                Tell::Orphan((orphan, first))
+        match slot.state() {
+            state::PARTLY => {}
+            state::MAIN => {
+                *listener = Listener::Main;
+                slot.set_outcome(cqe);
             }
+            state::STARTED | state::OTHER => slot.set_outcome(cqe),
+            _ => return Tell::Nobody,
+        }
+        if cqe.has_more() {
+            slot.set_state(state::PARTLY);
+            return Tell::Nobody;
+        }
+        slot.set_state(state::DONE);
+        match mem::replace(listener, Listener::Nobody) {
+            Listener::Nobody => Tell::Nobody,
+            Listener::Main => Tell::Main,
+            Listener::Waker(waker) => Tell::Waker(waker),
+            Listener::Orphan(orphan) => match self.fetch(key) {
+                Some(first) => Tell::Orphan((orphan, first)),
+                None => unreachable!("it is done"),
+            },
         }
     }
 
     /// Takes out what waits for completions that will not be seen. It is the kernel's, and must be leaked.
     pub(super) fn take_orphans(&mut self) -> Vec<Box<dyn Orphan>> {
-        let listeners = self.slots.iter_mut().map(|slot| &mut slot.listener);
+        let listeners = mem::take(&mut self.listeners);
         listeners
-            .filter_map(
-                |listener| match std::mem::replace(listener, Listener::Nobody) {
-                    Listener::Orphan(orphan) => Some(orphan),
-                    Listener::Nobody | Listener::Waker(_) => None,
-                },
-            )
+            .into_iter()
+            .filter_map(|listener| match listener {
+                Listener::Orphan(orphan) => Some(orphan),
+                _ => None,
+            })
             .collect()
     }
 }

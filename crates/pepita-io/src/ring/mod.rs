@@ -133,6 +133,13 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
         self.queues.sq.capacity() - self.queues.sq.len()
     }
 
+    /// Whether a push would fail, as far as the kernel was when it was last asked; a submission asks.
+    #[inline]
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.queues.sq.len() == self.queues.sq.capacity()
+    }
+
     /// Count of completions that the kernel had no memory to keep, since the ring was made. Operations of
     /// such completions have ended unseen.
     #[must_use]
@@ -237,6 +244,12 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
             self.queues.sq.refresh();
         }
         Ok(())
+    }
+
+    /// Whether a completion is there.
+    #[inline]
+    pub fn has_completions(&mut self) -> bool {
+        self.queues.cq.refresh() > 0
     }
 
     /// The completions that are there now; iterating takes them out.
