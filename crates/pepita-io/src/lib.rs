@@ -5,12 +5,20 @@
 extern crate alloc;
 
 #[cfg(feature = "std")]
+mod any;
+#[cfg(feature = "std")]
 pub mod buf;
 #[cfg(feature = "std")]
 mod local;
 #[cfg(feature = "std")]
 pub mod ops;
+#[cfg(feature = "std")]
+mod ram;
 pub mod ring;
 
 #[cfg(feature = "std")]
+pub use any::{AnyDevice, AnyLane};
+#[cfg(feature = "std")]
 pub use local::{Limited, LocalHandle, LocalRing, Multi, Submitted, Task};
+#[cfg(feature = "std")]
+pub use ram::{RamDevice, RamLane};

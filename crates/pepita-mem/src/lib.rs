@@ -2,7 +2,6 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod addr;
-mod copy;
 mod dma;
 mod error;
 #[cfg(feature = "std")]

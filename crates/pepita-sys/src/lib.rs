@@ -11,13 +11,14 @@
 //! # Sources
 //! `include/uapi` of Linux 6.12 and 7.2, and the man pages that items name.
 
-#[cfg(test)]
+#[cfg(any(test, feature = "conformance"))]
 extern crate std;
 
 #[macro_use]
 mod abi;
 
 pub mod blk_mq;
+pub mod copy;
 pub mod error;
 pub mod io_uring;
 pub mod syscall;

@@ -62,7 +62,8 @@ let sector = io_desc.start_sector();
 //! # Features
 //! `default` is `std` and every part. `kernel` alone needs neither the standard library nor an
 //! allocator. Features only add: with `default-features = false`, name the parts that you want, and
-//! nothing else is compiled.
+//! nothing else is compiled. `proptest` brings what tests of your own need: the suite for block devices,
+//! `blk_mq::conformance`.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "kernel")]

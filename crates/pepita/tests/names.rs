@@ -123,7 +123,7 @@ fn the_names_of_fault_handling_are_here() {
 
 #[test]
 fn the_names_of_the_kernels_interfaces_are_here() {
-    use pepita::blk_mq::{RequestFlags, RequestOp, TagSetConfig};
+    use pepita::blk_mq::{Request, RequestFlags, RequestOp, TagSetConfig};
     use pepita::error::{Errno, KernelError, Result};
     use pepita::io_uring::{IORING_OP_READ, IOSQE_IO_LINK, IoUringCqe, IoUringSqe};
     use pepita::ublk::{UBLK_IO_OP_WRITE_ZEROES, UblkIoCmd, UblkIoDesc};
@@ -165,6 +165,29 @@ fn the_names_of_the_kernels_interfaces_are_here() {
     let config = TagSetConfig::new(2, 64);
     assert_eq!((config.validate(), config.total_tags()), (Ok(()), 128));
     assert!(RequestOp::ZoneReset.is_zone_op());
+    type Numbers = (RequestOp, RequestFlags, u16, u16, u64, u32);
+    let names_the_numbers: fn(&Request) -> Numbers = |it| {
+        let (queue_id, sector) = (it.queue_id(), it.sector());
+        (
+            it.op(),
+            it.flags(),
+            it.tag(),
+            queue_id,
+            sector,
+            it.nr_sectors(),
+        )
+    };
+    let _ = names_the_numbers;
     assert!((RequestFlags::FUA | RequestFlags::SYNC).contains(RequestFlags::FUA));
     assert_eq!(UblkIoCmd::new(1, 2).cmd, UblkIoCmd::completed(1, 2, 0).cmd);
+}
+
+#[cfg(feature = "proptest")]
+#[test]
+fn the_suite_for_block_devices_is_here() {
+    use pepita::blk_mq::conformance::Conformance;
+    use pepita::io::RamDevice;
+
+    let report = Conformance::new().run(&RamDevice::new(1024)).unwrap();
+    assert!(report.left_out.is_empty(), "{report:?}");
 }

@@ -93,7 +93,7 @@ pub fn write<F: SharedFile, B: IoBuf>(file: &F, buf: B, offset: u64) -> Write<F,
     }
 }
 
-/// See [`write`].
+/// See [`write()`].
 #[derive(Debug)]
 pub struct Write<F, B> {
     file: F,

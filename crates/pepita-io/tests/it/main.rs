@@ -2,4 +2,5 @@
 
 mod filter;
 mod local;
+mod ram;
 mod ring;

@@ -5,13 +5,14 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
+use pepita_sys::copy;
+
 use super::direction::{Bidirectional, Direction};
 use super::error::DmaError;
 use super::flight::{Handover, InFlight};
 use super::mask::DmaMask;
 use super::platform::{DmaPlatform, DmaRegion};
 use crate::addr::DmaAddr;
-use crate::copy;
 
 /// A piece of memory that devices see in a row, or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 
 use core::ptr::NonNull;
 
+use pepita_sys::copy;
+
 use super::direction::DmaDirection;
 use super::error::DmaError;
 use super::mask::DmaMask;
 use super::platform::{DmaPlatform, DmaRegion};
 use crate::addr::DmaAddr;
-use crate::copy;
 
 /// A region and its platform.
 ///

@@ -4,11 +4,12 @@
 use core::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
+use pepita_sys::copy;
+
 use super::error::MapError;
 use super::mapping::Mapping;
 use super::memfd::Memfd;
 use crate::addr::{DmaAddr, Pfn};
-use crate::copy;
 use crate::dma::{DmaError, DmaMask, DmaPlatform, DmaRegion, DmaSegment};
 use crate::page::{Order, PAGE_SIZE};
 use crate::pages::{AllocFlags, BuddyAllocator};
@@ -90,7 +91,7 @@ unsafe impl DmaPlatform for MemfdDma<'_> {
         let range = range.map_err(|_| DmaError::NoMemory { bytes, mask })?;
         for pfn in range.iter() {
             // SAFETY: *unshared*: the frame was just given, and has a page's bytes.
-            unsafe { copy::write(self.memory(pfn), &[0; PAGE_SIZE]) };
+            unsafe { copy::zero(self.memory(pfn), PAGE_SIZE) };
         }
         Ok(DmaRegion {
             memory: self.memory(range.start()),

@@ -4,6 +4,7 @@
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
+use pepita_sys::copy;
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 use rustix::process::{Resource, getrlimit};
@@ -11,7 +12,6 @@ use rustix::process::{Resource, getrlimit};
 use super::error::{MapError, number};
 use super::memfd::Memfd;
 use crate::addr::VirtAddr;
-use crate::copy;
 use crate::dma::DmaMemory;
 use crate::page::PageSize;
 use crate::protection::Protection;
