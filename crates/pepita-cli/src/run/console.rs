@@ -77,10 +77,10 @@ impl Console {
 
     /// Shows what a job printed, each stream where it belongs.
     pub(crate) fn outputs(&mut self, outputs: &mut Outputs) -> Result<(), OutputClosed> {
-        let Outputs { stdout, stderr } = outputs;
-        if stdout.len() == 0 && stderr.len() == 0 {
+        if outputs.is_empty() {
             return Ok(());
         }
+        let Outputs { stdout, stderr } = outputs;
         self.write_both(|out| stdout.write_to(out), |err| stderr.write_to(err))
     }
 

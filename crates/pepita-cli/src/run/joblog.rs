@@ -22,6 +22,8 @@ const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\t
 pub(crate) struct JobLog {
     file: File,
     path: PathBuf,
+    /// Its length, of whole lines; a pipe or a device has none.
+    len: Option<u64>,
 }
 
 /// One job that ended.
@@ -102,27 +104,29 @@ impl JobLog {
             let path = path.to_owned();
             return Err(JobLogError::InUse { path });
         }
-        if !is_log_or_empty(&file).map_err(io)? {
-            let path = path.to_owned();
-            return Err(JobLogError::NoLog { path });
-        }
-        let kept = match mode {
-            Mode::Fresh => 0,
-            Mode::Continued => {
-                file.rewind().map_err(io)?;
-                whole_lines_len(&file).map_err(io)?
-            }
-        };
+        let mut len = None;
+        // What is no file is only written to: to read from a pipe could take for ever.
         if file.metadata().map_err(io)?.is_file() {
+            if !is_log_or_empty(&file).map_err(io)? {
+                let path = path.to_owned();
+                return Err(JobLogError::NoLog { path });
+            }
+            let kept = match mode {
+                Mode::Fresh => 0,
+                Mode::Continued => {
+                    file.rewind().map_err(io)?;
+                    whole_lines_len(&file).map_err(io)?
+                }
+            };
             file.set_len(kept).map_err(io)?;
+            len = Some(kept);
         }
-        if file.metadata().map_err(io)?.len() == 0 {
-            file.write_all(HEADER.as_bytes()).map_err(io)?;
+        let path = path.to_owned();
+        let mut log = Self { file, path, len };
+        if len.is_none_or(|len| len == 0) {
+            log.write(HEADER.as_bytes())?;
         }
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-        })
+        Ok(log)
     }
 
     /// Appends one line.
@@ -148,7 +152,19 @@ impl JobLog {
                 .map(|&b| if b == b'\n' { b' ' } else { b }),
         );
         line.push(b'\n');
-        let written = self.file.write_all(&line);
+        self.write(&line)
+    }
+
+    /// Writes whole lines; what is written of them when the disk is full is cut off again.
+    fn write(&mut self, lines: &[u8]) -> Result<(), JobLogError> {
+        let written = self.file.write_all(lines);
+        if let Some(len) = &mut self.len {
+            match &written {
+                Ok(()) => *len += lines.len() as u64,
+                // Where that fails too, `--resume` does it.
+                Err(_) => drop(self.file.set_len(*len)),
+            }
+        }
         written.map_err(|source| JobLogError::Io {
             path: self.path.clone(),
             source,
@@ -217,6 +233,10 @@ impl Finished {
             path: path.to_owned(),
             commands: HashMap::new(),
         };
+        let kind = file.metadata().map_err(io)?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Ok(finished);
+        }
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         for number in 1.. {

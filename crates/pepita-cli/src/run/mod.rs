@@ -11,6 +11,7 @@ mod joblog;
 mod json;
 mod outcome;
 mod over;
+mod setback;
 mod signals;
 mod spool;
 mod template;
@@ -48,7 +49,7 @@ enum RunError {
     Plan(#[from] PlanError),
     /// The job log cannot be written any more.
     #[error(transparent)]
-    JobLog(JobLogError),
+    JobLog(#[from] JobLogError),
     /// Standard output cannot be written any more.
     #[error(transparent)]
     Output(#[from] OutputClosed),
@@ -57,6 +58,11 @@ enum RunError {
 impl RunError {
     fn usage(error: impl std::fmt::Display) -> Self {
         Self::Usage(error.to_string())
+    }
+
+    /// Whether the reader of standard output went away.
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(closed) if closed.is_broken_pipe())
     }
 }
 
@@ -69,7 +75,7 @@ pub(crate) fn run(args: &RunArgs, is_json: bool) -> ExitCode {
     };
     match ended {
         Ok(code) => code.into(),
-        Err(RunError::Output(closed)) if closed.is_broken_pipe() => BROKEN_PIPE.into(),
+        Err(error) if error.is_broken_pipe() => BROKEN_PIPE.into(),
         Err(error) => {
             match error {
                 // Begins with the place of the mistake.
