@@ -300,8 +300,8 @@ impl FileRun {
             return self.console.json(&Line::Finished(Box::new(finished)));
         }
         let Some(result) = result else { return Ok(()) };
-        // The summary shows the standard error of what failed.
-        let stderr = match outcome.is_success() {
+        // The summary shows the standard error of what failed, if it is short.
+        let stderr = match outcome.is_success() || is_cut(&result.stderr) {
             true => &*result.stderr.bytes,
             false => &[],
         };
@@ -482,6 +482,12 @@ fn note(task: &PlannedTask, outcome: &Outcome) -> String {
         notes.push("allowed to fail".into());
     }
     notes.join("; ")
+}
+
+/// Whether there is more than its [`tail`].
+fn is_cut(captured: &Captured) -> bool {
+    let lines = captured.bytes.split_inclusive(|&byte| byte == b'\n');
+    lines.count() > TAIL_LINES
 }
 
 /// The last lines, indented.

@@ -75,6 +75,19 @@ fn what_comes_after_a_failure_is_skipped_and_the_rest_runs() {
 }
 
 #[test]
+fn a_task_that_fails_with_more_to_say_than_the_summary_shows_is_heard_in_full() {
+    for (lines, want) in [(10, 1), (11, 2)] {
+        let dir = tempdir().unwrap();
+        let plan = format!("[[task]]\nname = \"a\"\nshell = \"seq {lines} >&2; exit 1\"\n");
+        let ran = run_plan(dir.path(), &plan, &[]).expect(1, "");
+        let last = lines.to_string();
+        let shown = ran.stderr.lines().filter(|line| line.trim() == last);
+        assert_eq!(shown.count(), want, "{ran:?}");
+        assert!(ran.stderr.lines().any(|line| line.trim() == "1"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_task_that_may_fail_holds_nothing_up() {
     let dir = tempdir().unwrap();
     let plan = r#"
