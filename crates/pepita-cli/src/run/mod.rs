@@ -56,8 +56,8 @@ enum RunError {
 }
 
 impl RunError {
-    fn usage(error: impl std::fmt::Display) -> Self {
-        Self::Usage(error.to_string())
+    fn usage(error: impl std::error::Error + 'static) -> Self {
+        Self::Usage(in_full(&error))
     }
 
     /// Whether the reader of standard output went away.

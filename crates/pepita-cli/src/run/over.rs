@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, never, select, tick};
 use pepita::pool::PoolEvent;
+use pepita::task::TaskBuildError;
 
 use super::brake::{Brake, Unstartable};
 use super::console::{Console, Format, OutputClosed, TICK};
@@ -17,7 +18,7 @@ use super::halt::{Halt, Reason};
 use super::input::{Batch, Input};
 use super::joblog::{Entry, Finished, JobLog, Mode, Skip};
 use super::json::{self, Line, Ran, Summary, Text};
-use super::outcome::{Outcome, Status, in_full};
+use super::outcome::{Outcome, Status};
 use super::setback::Setback;
 use super::signals::{self, StopRequest};
 use super::{FAILURE, RunError, SUCCESS, as_text, default_jobs};
@@ -265,18 +266,35 @@ impl Over {
                     self.jobs.insert(self.sequence, command);
                     self.engine.submit(self.sequence, task);
                 }
-                Err(error) => {
-                    self.summary.count(Status::Failed);
-                    self.console.note(&format!(
-                        "pepita: job {}: {}",
-                        self.sequence,
-                        in_full(&error)
-                    ));
-                    self.check_halt();
-                }
+                Err(error) => self.refuse(&command, &error)?,
             }
         }
         Ok(!self.engine.has_room())
+    }
+
+    /// Counts and tells a job that no program can be given.
+    fn refuse(&mut self, command: &OsStr, error: &TaskBuildError) -> Result<(), RunError> {
+        self.summary.count(Status::Failed);
+        let reason = match error {
+            TaskBuildError::NulByte { what, value } => {
+                let value = cut(&as_text(value));
+                format!("{what} {value:?} holds a NUL byte; `-0` splits there")
+            }
+            _ => error.to_string(),
+        };
+        if self.console.format() == Format::Plain {
+            let message = format!("pepita: job {}: {reason}", self.sequence);
+            self.console.note(&message);
+        }
+        let finished = json::Finished {
+            command: &as_text(command),
+            reason: Some(&reason),
+            ..json::Finished::never_began(self.sequence, Status::Failed)
+        };
+        let told = self.console.json(&Line::Finished(Box::new(finished)));
+        self.bear(told)?;
+        self.check_halt();
+        Ok(())
     }
 
     /// Takes note of a job that came back.
