@@ -2,6 +2,7 @@
 
 mod bar;
 mod brake;
+mod closed;
 mod console;
 mod engine;
 mod file;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::tempdir;
 
-use crate::{make_fifo, pepita, read_joblog, run};
+use crate::{Ran, make_fifo, pepita, read_joblog, run};
 
 /// Ends when it may, and says so; `$1` is the number of the job. Both jobs run before one prints.
 const TWO_JOBS: &str = "cd \"$0\"
@@ -111,5 +111,25 @@ fn a_job_log_may_be_a_pipe() {
         run(options.iter().chain(resume).chain(&command)).expect(0, "1\n");
         assert!(reader.wait().unwrap().success());
         assert_eq!(read_joblog(&copy).len(), 1);
+    }
+}
+
+#[test]
+fn where_standard_output_is_closed_what_has_something_to_print_fails() {
+    for (line, want) in [
+        ("run -- echo ::: 1", 1),
+        ("run --json -- true ::: 1", 1),
+        ("run --dry-run -- true ::: 1", 1),
+        ("run -- true ::: 1", 0),
+        ("run -- sh -c 'echo for standard error >&2' ::: 1", 0),
+    ] {
+        let program = env!("CARGO_BIN_EXE_pepita");
+        let script = format!("exec {program} {line} >&-");
+        let ran = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let ran = Ran::from(ran).expect(want, "");
+        let is_said = ran
+            .stderr
+            .contains("standard output cannot be written: Bad file");
+        assert_eq!(is_said, want == 1, "{line}: {ran:?}");
     }
 }
