@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
@@ -99,8 +100,7 @@ impl JobLog {
             .create(true)
             .open(path)
             .map_err(io)?;
-        // Held until the file is closed. A device, or a file system without locks, has none.
-        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        if !lock(&file, || thread::sleep(LOCK_PAUSE)) {
             let path = path.to_owned();
             return Err(JobLogError::InUse { path });
         }
@@ -179,6 +179,26 @@ pub(crate) enum Mode {
     Fresh,
     /// Added to.
     Continued,
+}
+
+/// How often a lock that is held is asked for again, and how long after.
+///
+/// A program on its way to `execve` still has the descriptors of the run that started it: when that
+/// is killed, its lock may last a moment longer than it.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Locks `file` until it is closed, with a `pause` after each attempt in vain; says whether nobody
+/// else has it. A device, or a file system without locks, has none.
+fn lock(file: &File, mut pause: impl FnMut()) -> bool {
+    (0..LOCK_TRIES).any(|_| {
+        let locked = flock(file, FlockOperation::NonBlockingLockExclusive);
+        let is_held = locked == Err(Errno::WOULDBLOCK);
+        if is_held {
+            pause();
+        }
+        !is_held
+    })
 }
 
 fn is_log_or_empty(file: &File) -> io::Result<bool> {
@@ -352,6 +372,16 @@ mod tests {
         assert!(contains(Skip::All, 2, "b") && !contains(Skip::Succeeded, 2, "b"));
         assert!(contains(Skip::Succeeded, 3, "c"));
         assert!(!contains(Skip::All, 4, "d"));
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_run_for_a_moment_is_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || File::open(file.path()).unwrap();
+        let mut other = Some(open());
+        assert!(lock(other.as_ref().unwrap(), || ()));
+        assert!(!lock(&open(), || ()));
+        assert!(lock(&open(), || other = None));
     }
 
     #[test]
