@@ -189,6 +189,31 @@ fn each_setting_reaches_its_task() {
 }
 
 #[test]
+fn where_the_exits_are_named_that_are_tried_again_nothing_else_is() {
+    let dir = tempdir().unwrap();
+    for (end, timeout, on, attempts) in [
+        ("exit 9", "1h", "on = [8, 9]", 2),
+        ("exit 9", "1h", "on = [8]", 1),
+        ("kill -9 $$", "1h", "on = [9]", 1),
+        ("sleep 600", "10ms", "on = [9]", 1),
+        ("kill -9 $$", "1h", "", 2),
+        ("sleep 600", "10ms", "", 2),
+    ] {
+        let plan = format!(
+            "[[task]]\nname = \"t\"\nshell = \"{end}\"\ntimeout = \"{timeout}\"\n\
+             [task.retry]\nattempts = 2\ndelay = \"1ms\"\n{on}\n"
+        );
+        let lines = run_plan(dir.path(), &plan, &["--json"]).json();
+        let finished = lines.iter().find(|line| line["event"] == "finished");
+        assert_eq!(
+            finished.unwrap()["attempts"],
+            attempts,
+            "{end} {on}: {lines:?}"
+        );
+    }
+}
+
+#[test]
 fn defaults_hold_for_tasks_that_say_nothing_else() {
     let dir = tempdir().unwrap();
     let plan = r#"
