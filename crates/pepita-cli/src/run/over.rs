@@ -451,11 +451,34 @@ impl Over {
         signals::obey(count, &self.engine, &mut self.console);
     }
 
+    /// Counts and tells the jobs of arguments that were read and then left, in case of an early end.
+    fn leave_out_waiting(&mut self) -> Result<(), RunError> {
+        for argument in std::mem::take(&mut self.waiting) {
+            self.sequence += 1;
+            let words = self.recipe.template.expand(&argument, self.sequence);
+            let command = self.recipe.template.line(&words);
+            if let Ok(true) = self.finished.contains(self.sequence, &command) {
+                self.summary.count(Status::AlreadyDone);
+                continue;
+            }
+            self.summary.count(Status::Cancelled);
+            let finished = json::Finished {
+                command: &as_text(&command),
+                reason: Some("the run ended before it began"),
+                ..json::Finished::never_began(self.sequence, Status::Cancelled)
+            };
+            let told = self.console.json(&Line::Finished(Box::new(finished)));
+            self.bear(told)?;
+        }
+        Ok(())
+    }
+
     fn close(mut self) -> Result<u8, RunError> {
         // A job that was kept from beginning leaves a gap: what ended after it is shown as well.
         for job in self.held.take().into_iter().flat_map(Held::into_rest) {
             self.settle(job)?;
         }
+        self.leave_out_waiting()?;
         let is_failure =
             self.summary.failed > 0 || self.summary.cancelled > 0 || self.setback.is_there();
         let code = match self.stop {
