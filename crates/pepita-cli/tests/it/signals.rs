@@ -135,15 +135,6 @@ fn after_the_third_signal_no_job_is_left() {
 }
 
 #[test]
-fn a_terminal_that_is_closed_is_one_request_though_the_shell_tells_of_it_again() {
-    let mut run = Waiting::start();
-    run.signal(Signal::HUP, "no new job starts");
-    kill_process(Pid::from_child(&run.child), Signal::HUP).unwrap();
-    run.release();
-    assert_eq!(run.end(), (Some(129), "end\n".to_owned(), vec![1]));
-}
-
-#[test]
 fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
     for (name, signal) in [("HUP", Signal::HUP), ("INT", Signal::INT)] {
         let mut run = Waiting::start_with(Some(name));
