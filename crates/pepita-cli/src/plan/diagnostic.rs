@@ -20,10 +20,11 @@ struct Diagnostic {
 impl Diagnostics {
     /// The messages at byte offsets of `text`, the content of the file at `path`.
     pub(super) fn new(path: &Path, text: &str, list: Vec<(usize, String)>) -> Self {
+        let lines = Lines::of(text);
         let mut list: Vec<_> = list
             .into_iter()
             .map(|(offset, message)| {
-                let (line, column) = position(text, offset);
+                let (line, column) = lines.position(offset);
                 Diagnostic {
                     line,
                     column,
@@ -66,19 +67,35 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// Line and column of a byte offset, both counted from 1; a column is a character.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    let line_start = before
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |at| at + 1);
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let column = String::from_utf8_lossy(&before[line_start..])
-        .chars()
-        .count()
-        + 1;
-    (line, column)
+/// Where the lines of a text begin.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn of(text: &'a str) -> Self {
+        let ends = text.match_indices('\n');
+        let starts = std::iter::once(0).chain(ends.map(|(at, _)| at + 1));
+        Self {
+            text,
+            starts: starts.collect(),
+        }
+    }
+
+    /// The line of a byte offset, from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|start| *start <= offset)
+    }
+
+    /// Line and column of a byte offset, both counted from 1; a column is a character.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.line(offset);
+        let start = self.starts[line - 1];
+        let before = &self.text.as_bytes()[start..offset.min(self.text.len())];
+        (line, String::from_utf8_lossy(before).chars().count() + 1)
+    }
 }
 
 #[cfg(test)]
@@ -88,11 +105,13 @@ mod tests {
     #[test]
     fn positions_count_lines_and_characters_from_one() {
         let text = "ab\n\u{e4}\u{f6}x\n";
-        assert_eq!(position(text, 0), (1, 1));
-        assert_eq!(position(text, 3), (2, 1));
-        assert_eq!(position(text, 7), (2, 3));
-        assert_eq!(position(text, text.len()), (3, 1));
-        assert_eq!(position(text, 999), (3, 1));
+        let lines = Lines::of(text);
+        assert_eq!(lines.position(0), (1, 1));
+        assert_eq!(lines.position(2), (1, 3));
+        assert_eq!(lines.position(3), (2, 1));
+        assert_eq!(lines.position(7), (2, 3));
+        assert_eq!(lines.position(text.len()), (3, 1));
+        assert_eq!(lines.position(999), (3, 1));
     }
 
     #[test]

@@ -38,21 +38,34 @@ pub(super) fn link(decoder: &mut Decoder<'_>, tasks: &[RawTask]) -> Vec<Vec<usiz
         links.push(after);
     }
     for cycle in find_cycles(&links) {
-        let names: Vec<_> = cycle
-            .iter()
-            .map(|&index| format!("`{}`", tasks[index].name))
-            .collect();
         let first = &tasks[cycle[0]];
         let span = first
             .after
             .iter()
             .find(|(name, _)| by_name.get(name.as_str()) == cycle.get(1))
             .map_or(first.name_span.clone(), |(_, span)| span.clone());
-        let message = format!("these tasks wait for each other: {}", names.join(" after "));
+        let message = format!("these tasks wait for each other: {}", walk(tasks, &cycle));
         decoder.problem(span, message);
     }
     links
 }
+
+/// A cycle in words: `` `a` after `b` after `a` ``.
+fn walk(tasks: &[RawTask], cycle: &[usize]) -> String {
+    let name = |at: &usize| format!("`{}`", tasks[*at].name);
+    let (shown, rest) = cycle.split_at(cycle.len().min(WALK_MAX));
+    let mut names: Vec<_> = shown.iter().map(name).collect();
+    if let [between @ .., last] = rest {
+        if !between.is_empty() {
+            names.push(format!("… {} more …", between.len()));
+        }
+        names.push(name(last));
+    }
+    names.join(" after ")
+}
+
+/// More tasks of one cycle than anybody reads about.
+const WALK_MAX: usize = 10;
 
 /// Each is a comparison with every name there is.
 const SUGGESTIONS_MAX: usize = 20;

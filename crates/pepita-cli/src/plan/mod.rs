@@ -17,7 +17,7 @@ use std::{fs, io};
 
 use pepita::task::Task;
 
-use diagnostic::Diagnostics;
+use diagnostic::{Diagnostics, Lines};
 pub(crate) use settings::RETRY_DELAY;
 
 /// The tasks of one file.
@@ -112,9 +112,10 @@ impl Plan {
         let (tasks, jobs) = task::read(&mut decoder, dir);
         let links = graph::link(&mut decoder, &tasks);
         decoder.finish(path)?;
+        let lines = Lines::of(text);
         let tasks = tasks.into_iter().zip(links).filter_map(|(task, after)| {
             Some(PlannedTask {
-                line: line_of(text, task.name_span.start),
+                line: lines.line(task.name_span.start),
                 name: task.name,
                 // Present, for otherwise `finish` had a problem to report.
                 task: task.task?,
@@ -130,12 +131,6 @@ impl Plan {
     }
 }
 
-/// The line of a byte offset, from 1.
-fn line_of(text: &str, offset: usize) -> usize {
-    let before = &text.as_bytes()[..offset.min(text.len())];
-    before.iter().filter(|&&byte| byte == b'\n').count() + 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +142,7 @@ mod tests {
                     [[task]]\nname = \"a\"\npipeline = [[\"ls\"], [\"wc\", \"-l x\"]]\nallow-failure = true\n";
         let plan = Plan::parse(text, Path::new("plan.toml")).unwrap();
         assert_eq!(plan.jobs, Some(3));
+        assert_eq!(plan.tasks[1].line, 7);
         let [b, a] = &plan.tasks[..] else {
             panic!("{plan:?}")
         };

@@ -376,7 +376,7 @@ fn read_retry(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RetryPolic
             let code = decoder.integer("retry.on", item, 1..=255)?;
             codes.extend(i32::try_from(code));
         }
-        builder = builder.retry_on(RetryOn::default().exits(Codes::only(codes)));
+        builder = builder.retry_on(RetryOn::nothing().exits(Codes::only(codes)));
     }
     match builder.build() {
         Ok(policy) => Some(policy),

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use super::bar::{Bar, Count, rate, time_left};
+use super::closed::check_stdout;
 use super::json::{Line, Summary};
 use super::spool::Outputs;
 use crate::units::show_duration;
@@ -77,11 +78,19 @@ impl Console {
 
     /// Shows what a job printed, each stream where it belongs.
     pub(crate) fn outputs(&mut self, outputs: &mut Outputs) -> Result<(), OutputClosed> {
-        let Outputs { stdout, stderr } = outputs;
-        if stdout.len() == 0 && stderr.len() == 0 {
+        if outputs.is_empty() {
             return Ok(());
         }
-        self.write_both(|out| stdout.write_to(out), |err| stderr.write_to(err))
+        let Outputs { stdout, stderr } = outputs;
+        let is_open = if stdout.len() > 0 {
+            check_stdout()
+        } else {
+            Ok(())
+        };
+        self.write_both(
+            |out| is_open.and_then(|()| stdout.write_to(out)),
+            |err| stderr.write_to(err),
+        )
     }
 
     /// As [`outputs`](Self::outputs), of bytes in memory.
@@ -89,7 +98,15 @@ impl Console {
         if stdout.is_empty() && stderr.is_empty() {
             return Ok(());
         }
-        self.write_both(|out| out.write_all(stdout), |err| err.write_all(stderr))
+        let is_open = if stdout.is_empty() {
+            Ok(())
+        } else {
+            check_stdout()
+        };
+        self.write_both(
+            |out| is_open.and_then(|()| out.write_all(stdout)),
+            |err| err.write_all(stderr),
+        )
     }
 
     fn write_both(
@@ -116,6 +133,7 @@ impl Console {
         if self.format == Format::Json {
             let mut text = serde_json::to_vec(line).map_err(io::Error::from)?;
             text.push(b'\n');
+            check_stdout()?;
             let mut stdout = self.stdout.lock();
             stdout.write_all(&text)?;
             stdout.flush()?;
@@ -125,6 +143,7 @@ impl Console {
 
     /// Writes one line to standard output, if a person reads.
     pub(crate) fn print(&mut self, line: &[u8]) -> Result<(), OutputClosed> {
+        check_stdout()?;
         let mut stdout = self.stdout.lock();
         stdout.write_all(line)?;
         stdout.write_all(b"\n")?;

@@ -77,8 +77,7 @@ pub(crate) struct Done {
 
 impl Done {
     fn is_silent_success(&self) -> bool {
-        let is_empty = self.outputs.stdout.len() == 0 && self.outputs.stderr.len() == 0;
-        is_empty && self.result.as_ref().is_ok_and(ExecutionResult::is_success)
+        self.outputs.is_empty() && self.result.as_ref().is_ok_and(ExecutionResult::is_success)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::mem;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -10,12 +11,13 @@ use pepita::pool::PoolEvent;
 use pepita::task::{Captured, ExecutionResult};
 
 use super::brake::{Brake, Unstartable};
-use super::console::{Console, Format, TICK};
+use super::console::{Console, Format, OutputClosed, TICK};
 use super::engine::{Done, Engine, Keys, Notice};
 use super::halt::Halt;
-use super::joblog::{Entry, JobLog, Mode};
+use super::joblog::{Entry, JobLog, JobLogError, Mode};
 use super::json::{self, Line, Ran, Summary, Text};
 use super::outcome::{Outcome, Status};
+use super::setback::Setback;
 use super::signals::{self, StopRequest};
 use super::{FAILURE, RunError, SUCCESS, default_jobs};
 use crate::cli::RunArgs;
@@ -81,6 +83,7 @@ pub(super) fn run(args: &RunArgs, path: &Path, format: Format) -> Result<u8, Run
         summary: Summary::default(),
         begin: SystemTime::now(),
         stop: None,
+        setback: Setback::default(),
         engine,
         plan,
     };
@@ -156,6 +159,7 @@ struct FileRun {
     summary: Summary,
     begin: SystemTime,
     stop: Option<(StopRequest, u32)>,
+    setback: Setback,
 }
 
 impl FileRun {
@@ -192,8 +196,14 @@ impl FileRun {
         self.close()
     }
 
+    /// Goes on after what fails on the way; says whether it went well.
+    fn bear<T>(&mut self, done: Result<T, impl Into<RunError>>) -> Result<bool, RunError> {
+        self.setback
+            .bear(done, self.stop.is_some(), &self.engine, &mut self.console)
+    }
+
     fn submit_ready(&mut self) {
-        while self.stop.is_none() && self.engine.has_room() {
+        while self.stop.is_none() && !self.setback.is_there() && self.engine.has_room() {
             let Some(at) = self.ready.pop_first() else {
                 return;
             };
@@ -218,8 +228,13 @@ impl FileRun {
             self.summary.failed_allowed += 1;
         }
         outcome.trace(done.key + 1, Some(&self.plan.tasks[at].name));
-        self.log(at, &outcome, done.result.as_ref().ok())?;
-        self.show(at, &outcome, done.result.as_ref().ok())?;
+        let result = done.result.as_ref().ok();
+        let shown = self.show(at, &outcome, result);
+        // What could not be shown is not noted as done.
+        if self.bear(shown)? {
+            let logged = self.log(at, &outcome, result);
+            self.bear(logged)?;
+        }
         let goes_on = outcome.is_success()
             || (self.plan.tasks[at].allow_failure && outcome.status != Status::Cancelled);
         let tail = match (outcome.is_success(), &done.result) {
@@ -239,7 +254,7 @@ impl FileRun {
         at: usize,
         outcome: &Outcome,
         result: Option<&ExecutionResult>,
-    ) -> Result<(), RunError> {
+    ) -> Result<(), JobLogError> {
         let Some(log) = self
             .joblog
             .as_mut()
@@ -256,7 +271,7 @@ impl FileRun {
             signal: outcome.signal,
             command: self.plan.tasks[at].command.as_ref(),
         };
-        log.append(&entry).map_err(RunError::JobLog)
+        log.append(&entry)
     }
 
     /// Shows what a task printed, and that it ended.
@@ -265,7 +280,7 @@ impl FileRun {
         at: usize,
         outcome: &Outcome,
         result: Option<&ExecutionResult>,
-    ) -> Result<(), RunError> {
+    ) -> Result<(), OutputClosed> {
         let task = &self.plan.tasks[at];
         if self.console.format() == Format::Json {
             let text = |pick: fn(&ExecutionResult) -> &Captured| match result {
@@ -282,11 +297,11 @@ impl FileRun {
                 metadata: Some(metadata(task)),
                 run: Ran::new(result, outcome, stdout, stderr),
             };
-            return Ok(self.console.json(&Line::Finished(Box::new(finished)))?);
+            return self.console.json(&Line::Finished(Box::new(finished)));
         }
         let Some(result) = result else { return Ok(()) };
-        // The summary shows the standard error of what failed.
-        let stderr = match outcome.is_success() {
+        // The summary shows the standard error of what failed, if it is short.
+        let stderr = match outcome.is_success() || is_cut(&result.stderr) {
             true => &*result.stderr.bytes,
             false => &[],
         };
@@ -316,10 +331,11 @@ impl FileRun {
         let task = usize::try_from(at)
             .ok()
             .and_then(|at| self.plan.tasks.get(at));
-        match Line::of_event(event, at + 1, task.map(|task| &*task.name)) {
-            Some(line) => Ok(self.console.json(&line)?),
-            None => Ok(()),
+        if let Some(line) = Line::of_event(event, at + 1, task.map(|task| &*task.name)) {
+            let told = self.console.json(&line);
+            self.bear(told)?;
         }
+        Ok(())
     }
 
     /// Lets those begin that waited for nothing else.
@@ -338,34 +354,47 @@ impl FileRun {
     fn skip_after(&mut self, failed: usize) -> Result<(), RunError> {
         let mut failures = vec![failed];
         while let Some(failed) = failures.pop() {
-            for &dependent in &self.dependents[failed] {
+            for dependent in mem::take(&mut self.dependents[failed]) {
                 if !matches!(self.states[dependent], State::Waiting(_)) {
                     continue;
                 }
                 self.states[dependent] = State::Skipped(failed);
-                self.summary.count(Status::Skipped);
                 failures.push(dependent);
-                let task = &self.plan.tasks[dependent];
                 let reason = format!(
                     "after `{}`, which did not succeed",
                     self.plan.tasks[failed].name
                 );
-                let finished = json::Finished {
-                    name: Some(&task.name),
-                    command: &task.command,
-                    reason: Some(&reason),
-                    metadata: Some(metadata(task)),
-                    ..json::Finished::never_began(dependent as u64 + 1, Status::Skipped)
-                };
-                self.console.json(&Line::Finished(Box::new(finished)))?;
+                self.leave_out(dependent, Status::Skipped, &reason)?;
             }
         }
         Ok(())
     }
 
+    /// Counts and tells a task that does not begin.
+    fn leave_out(&mut self, at: usize, status: Status, reason: &str) -> Result<(), RunError> {
+        self.summary.count(status);
+        let task = &self.plan.tasks[at];
+        let finished = json::Finished {
+            name: Some(&task.name),
+            command: &task.command,
+            reason: Some(reason),
+            metadata: Some(metadata(task)),
+            ..json::Finished::never_began(at as u64 + 1, status)
+        };
+        let told = self.console.json(&Line::Finished(Box::new(finished)));
+        self.bear(told)?;
+        Ok(())
+    }
+
     fn close(mut self) -> Result<u8, RunError> {
-        let is_failure =
-            self.states
+        for at in 0..self.states.len() {
+            if matches!(self.states[at], State::Waiting(_)) {
+                self.leave_out(at, Status::Cancelled, "the run ended before it began")?;
+            }
+        }
+        let is_failure = self.setback.is_there()
+            || self
+                .states
                 .iter()
                 .zip(&self.plan.tasks)
                 .any(|(state, task)| match state {
@@ -379,11 +408,12 @@ impl FileRun {
         };
         self.summary.close(self.begin, code);
         self.console.finish();
-        self.console.json(&Line::Summary(self.summary.clone()))?;
+        let told = self.console.json(&Line::Summary(self.summary.clone()));
+        let is_told = self.bear(told)?;
         if self.console.format() == Format::Plain {
             self.console.note(self.table().trim_end());
         }
-        Ok(code)
+        Ok(if is_told { code } else { code.max(FAILURE) })
     }
 
     /// One line for each task, the ends of what those that failed printed, and the counts.
@@ -452,6 +482,12 @@ fn note(task: &PlannedTask, outcome: &Outcome) -> String {
         notes.push("allowed to fail".into());
     }
     notes.join("; ")
+}
+
+/// Whether there is more than its [`tail`].
+fn is_cut(captured: &Captured) -> bool {
+    let lines = captured.bytes.split_inclusive(|&byte| byte == b'\n');
+    lines.count() > TAIL_LINES
 }
 
 /// The last lines, indented.

@@ -53,24 +53,31 @@ impl Input {
         path: &Path,
         delimiter: Delimiter,
     ) -> Result<Self, (PathBuf, io::Error)> {
-        let file = File::open(path).map_err(|error| (path.to_owned(), error))?;
-        Ok(Self::read(file, path.display().to_string(), delimiter))
+        let input = File::open(path)
+            .and_then(|file| Self::read(file, path.display().to_string(), delimiter));
+        input.map_err(|error| (path.to_owned(), error))
     }
 
     /// The lines of standard input.
-    pub(crate) fn from_stdin(delimiter: Delimiter) -> Self {
+    pub(crate) fn from_stdin(delimiter: Delimiter) -> io::Result<Self> {
         Self::read(io::stdin(), "standard input".into(), delimiter)
     }
 
-    fn read(source: impl Read + Send + 'static, name: String, delimiter: Delimiter) -> Self {
+    fn read(
+        source: impl Read + Send + 'static,
+        name: String,
+        delimiter: Delimiter,
+    ) -> io::Result<Self> {
         let (sender, batches) = bounded(BATCHES_AHEAD);
         // Not joined: it may be blocked in a read for ever, and the end of the process ends it.
-        thread::spawn(move || send_all(BufReader::new(source), delimiter, &sender));
-        Self {
+        thread::Builder::new()
+            .name("input".into())
+            .spawn(move || send_all(BufReader::new(source), delimiter, &sender))?;
+        Ok(Self {
             batches,
             total: None,
             name,
-        }
+        })
     }
 }
 
@@ -112,7 +119,7 @@ mod tests {
 
     #[track_caller]
     fn check(bytes: &'static [u8], delimiter: Delimiter, want: &[&str]) {
-        let input = Input::read(bytes, "test".into(), delimiter);
+        let input = Input::read(bytes, "test".into(), delimiter).unwrap();
         let got: Vec<_> = input.batches.iter().flat_map(Result::unwrap).collect();
         assert_eq!(got, want);
     }
@@ -128,7 +135,7 @@ mod tests {
     #[test]
     fn a_reader_stays_a_few_batches_ahead_and_no_more() {
         let endless = io::repeat(b'\n');
-        let input = Input::read(endless, "test".into(), Delimiter::Newline);
+        let input = Input::read(endless, "test".into(), Delimiter::Newline).unwrap();
         let first = input.batches.recv().unwrap().unwrap();
         assert!(first.len() <= BATCH_MAX, "{}", first.len());
         assert!(input.batches.len() <= BATCHES_AHEAD);

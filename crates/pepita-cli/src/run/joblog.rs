@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
@@ -22,6 +23,8 @@ const HEADER: &str = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\t
 pub(crate) struct JobLog {
     file: File,
     path: PathBuf,
+    /// Its length, of whole lines; a pipe or a device has none.
+    len: Option<u64>,
 }
 
 /// One job that ended.
@@ -97,32 +100,33 @@ impl JobLog {
             .create(true)
             .open(path)
             .map_err(io)?;
-        // Held until the file is closed. A device, or a file system without locks, has none.
-        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        if !lock(&file, || thread::sleep(LOCK_PAUSE)) {
             let path = path.to_owned();
             return Err(JobLogError::InUse { path });
         }
-        if !is_log_or_empty(&file).map_err(io)? {
-            let path = path.to_owned();
-            return Err(JobLogError::NoLog { path });
-        }
-        let kept = match mode {
-            Mode::Fresh => 0,
-            Mode::Continued => {
-                file.rewind().map_err(io)?;
-                whole_lines_len(&file).map_err(io)?
-            }
-        };
+        let mut len = None;
+        // What is no file is only written to: to read from a pipe could take for ever.
         if file.metadata().map_err(io)?.is_file() {
+            if !is_log_or_empty(&file).map_err(io)? {
+                let path = path.to_owned();
+                return Err(JobLogError::NoLog { path });
+            }
+            let kept = match mode {
+                Mode::Fresh => 0,
+                Mode::Continued => {
+                    file.rewind().map_err(io)?;
+                    whole_lines_len(&file).map_err(io)?
+                }
+            };
             file.set_len(kept).map_err(io)?;
+            len = Some(kept);
         }
-        if file.metadata().map_err(io)?.len() == 0 {
-            file.write_all(HEADER.as_bytes()).map_err(io)?;
+        let path = path.to_owned();
+        let mut log = Self { file, path, len };
+        if len.is_none_or(|len| len == 0) {
+            log.write(HEADER.as_bytes())?;
         }
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-        })
+        Ok(log)
     }
 
     /// Appends one line.
@@ -148,7 +152,19 @@ impl JobLog {
                 .map(|&b| if b == b'\n' { b' ' } else { b }),
         );
         line.push(b'\n');
-        let written = self.file.write_all(&line);
+        self.write(&line)
+    }
+
+    /// Writes whole lines; what is written of them when the disk is full is cut off again.
+    fn write(&mut self, lines: &[u8]) -> Result<(), JobLogError> {
+        let written = self.file.write_all(lines);
+        if let Some(len) = &mut self.len {
+            match &written {
+                Ok(()) => *len += lines.len() as u64,
+                // Where that fails too, `--resume` does it.
+                Err(_) => drop(self.file.set_len(*len)),
+            }
+        }
         written.map_err(|source| JobLogError::Io {
             path: self.path.clone(),
             source,
@@ -163,6 +179,26 @@ pub(crate) enum Mode {
     Fresh,
     /// Added to.
     Continued,
+}
+
+/// How often a lock that is held is asked for again, and how long after.
+///
+/// A program on its way to `execve` still has the descriptors of the run that started it: when that
+/// is killed, its lock may last a moment longer than it.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Locks `file` until it is closed, with a `pause` after each attempt in vain; says whether nobody
+/// else has it. A device, or a file system without locks, has none.
+fn lock(file: &File, mut pause: impl FnMut()) -> bool {
+    (0..LOCK_TRIES).any(|_| {
+        let locked = flock(file, FlockOperation::NonBlockingLockExclusive);
+        let is_held = locked == Err(Errno::WOULDBLOCK);
+        if is_held {
+            pause();
+        }
+        !is_held
+    })
 }
 
 fn is_log_or_empty(file: &File) -> io::Result<bool> {
@@ -217,6 +253,10 @@ impl Finished {
             path: path.to_owned(),
             commands: HashMap::new(),
         };
+        let kind = file.metadata().map_err(io)?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Ok(finished);
+        }
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         for number in 1.. {
@@ -332,6 +372,16 @@ mod tests {
         assert!(contains(Skip::All, 2, "b") && !contains(Skip::Succeeded, 2, "b"));
         assert!(contains(Skip::Succeeded, 3, "c"));
         assert!(!contains(Skip::All, 4, "d"));
+    }
+
+    #[test]
+    fn a_lock_that_outlives_its_run_for_a_moment_is_waited_for() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || File::open(file.path()).unwrap();
+        let mut other = Some(open());
+        assert!(lock(other.as_ref().unwrap(), || ()));
+        assert!(!lock(&open(), || ()));
+        assert!(lock(&open(), || other = None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bar;
 mod brake;
+mod closed;
 mod console;
 mod engine;
 mod file;
@@ -11,6 +12,7 @@ mod joblog;
 mod json;
 mod outcome;
 mod over;
+mod setback;
 mod signals;
 mod spool;
 mod template;
@@ -48,15 +50,20 @@ enum RunError {
     Plan(#[from] PlanError),
     /// The job log cannot be written any more.
     #[error(transparent)]
-    JobLog(JobLogError),
+    JobLog(#[from] JobLogError),
     /// Standard output cannot be written any more.
     #[error(transparent)]
     Output(#[from] OutputClosed),
 }
 
 impl RunError {
-    fn usage(error: impl std::fmt::Display) -> Self {
-        Self::Usage(error.to_string())
+    fn usage(error: impl std::error::Error + 'static) -> Self {
+        Self::Usage(in_full(&error))
+    }
+
+    /// Whether the reader of standard output went away.
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(closed) if closed.is_broken_pipe())
     }
 }
 
@@ -69,7 +76,7 @@ pub(crate) fn run(args: &RunArgs, is_json: bool) -> ExitCode {
     };
     match ended {
         Ok(code) => code.into(),
-        Err(RunError::Output(closed)) if closed.is_broken_pipe() => BROKEN_PIPE.into(),
+        Err(error) if error.is_broken_pipe() => BROKEN_PIPE.into(),
         Err(error) => {
             match error {
                 // Begins with the place of the mistake.

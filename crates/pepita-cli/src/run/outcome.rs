@@ -1,5 +1,7 @@
 //! [`Outcome`]: how one job ended, in words, numbers and colours of no shell.
 
+use std::error::Error;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use pepita::task::{ExecutionResult, Exit, SpawnError, Stop, TaskError};
@@ -123,7 +125,7 @@ impl Outcome {
     }
 
     /// As it is if a part of what the job printed could not be kept.
-    pub(crate) fn with_lost_output(mut self, error: Option<std::io::Error>) -> Self {
+    pub(crate) fn with_lost_output(mut self, error: Option<io::Error>) -> Self {
         let Some(error) = error else { return self };
         let dir = std::env::temp_dir();
         let loss = format!(
@@ -162,17 +164,48 @@ impl Outcome {
     }
 }
 
-/// An error with what caused it.
-pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+/// An error with what caused it, and what to do where that says little.
+pub(crate) fn in_full(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
+    let mut last = error;
+    while let Some(cause) = last.source() {
         // A transparent error shows its source already.
         let shown = cause.to_string();
         if !text.ends_with(&shown) {
             text = text + ": " + &shown;
         }
-        source = cause.source();
+        last = cause;
+    }
+    let cause = last.downcast_ref::<io::Error>();
+    // What is waited for is waited for elsewhere: here it is `clone` that says it.
+    if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::WouldBlock) {
+        text += "; there are as many processes and threads as are allowed: raise the limit \
+                 (`ulimit -u`, or `pids.max` of the control group) or run fewer (`-j`)";
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_shown_with_its_causes_once_and_with_what_to_do_about_them() {
+        let spawn = |errno| {
+            TaskError::from(SpawnError::System {
+                operation: "clone3",
+                program: "x".into(),
+                source: io::Error::from_raw_os_error(errno),
+            })
+        };
+        let shown = in_full(&spawn(12));
+        let want = "clone3 failed for \"x\": Cannot allocate memory (os error 12)";
+        assert_eq!(shown, want);
+        let shown = in_full(&spawn(11));
+        assert!(
+            shown.contains("(os error 11); there are as many"),
+            "{shown}"
+        );
+        assert!(shown.contains("`ulimit -u`"), "{shown}");
+    }
 }

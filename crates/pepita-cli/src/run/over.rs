@@ -9,15 +9,17 @@ use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, never, select, tick};
 use pepita::pool::PoolEvent;
+use pepita::task::TaskBuildError;
 
 use super::brake::{Brake, Unstartable};
-use super::console::{Console, Format, TICK};
+use super::console::{Console, Format, OutputClosed, TICK};
 use super::engine::{Done, Engine, Keys, Notice};
 use super::halt::{Halt, Reason};
 use super::input::{Batch, Input};
 use super::joblog::{Entry, Finished, JobLog, Mode, Skip};
 use super::json::{self, Line, Ran, Summary, Text};
-use super::outcome::{Outcome, Status, in_full};
+use super::outcome::{Outcome, Status};
+use super::setback::Setback;
 use super::signals::{self, StopRequest};
 use super::{FAILURE, RunError, SUCCESS, as_text, default_jobs};
 use crate::cli::RunArgs;
@@ -32,15 +34,9 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
         ));
     }
     let (template, input) = read_command(args)?;
-    let finished = match (&args.joblog, args.over.resume, args.over.resume_failed) {
-        (Some(path), true, _) => Finished::read(path, Skip::All),
-        (Some(path), _, true) => Finished::read(path, Skip::Succeeded),
-        _ => Ok(Finished::default()),
-    };
-    let finished = finished.map_err(RunError::usage)?;
     let recipe = Recipe::new(args, template)?;
     if args.dry_run {
-        return dry_run(&recipe, &input, &finished, format);
+        return dry_run(&recipe, &input, &read_finished(args)?, format);
     }
     // Where every job is the same program, one that cannot be started is no matter of one job.
     let unstartable = match recipe.template.has_fixed_program() {
@@ -49,6 +45,8 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
     };
     let engine = start_engine(args, input.total, format, &recipe, unstartable)?;
     let joblog = open_joblog(args)?;
+    // Once no other run can add to it.
+    let finished = read_finished(args)?;
     let is_json = format == Format::Json;
     let show_progress = !args.no_progress && !is_json && !args.over.ungroup;
     let run = Over {
@@ -68,6 +66,7 @@ pub(super) fn run(args: &RunArgs, format: Format) -> Result<u8, RunError> {
         sequence: 0,
         is_accepting: true,
         stop: None,
+        setback: Setback::default(),
         engine,
         recipe,
         joblog,
@@ -102,6 +101,15 @@ fn start_engine(
         checked.map_err(|error| RunError::Usage(format!("`--memory`: {error}")))?;
     }
     Ok(engine)
+}
+
+fn read_finished(args: &RunArgs) -> Result<Finished, RunError> {
+    let finished = match (&args.joblog, args.over.resume, args.over.resume_failed) {
+        (Some(path), true, _) => Finished::read(path, Skip::All),
+        (Some(path), _, true) => Finished::read(path, Skip::Succeeded),
+        _ => Ok(Finished::default()),
+    };
+    finished.map_err(RunError::usage)
 }
 
 fn open_joblog(args: &RunArgs) -> Result<Option<JobLog>, RunError> {
@@ -143,6 +151,7 @@ struct Over {
     /// Whether more jobs may begin.
     is_accepting: bool,
     stop: Option<Stopping>,
+    setback: Setback,
 }
 
 /// Why no more jobs begin, before the end of the arguments.
@@ -167,11 +176,11 @@ impl Over {
             }
             let is_paced = self.feed()?;
             let is_fed =
-                !self.is_accepting || (batches.same_channel(&nothing) && self.waiting.is_empty());
+                !self.accepts() || (batches.same_channel(&nothing) && self.waiting.is_empty());
             if is_fed && self.engine.is_idle() {
                 break;
             }
-            let wants_more = self.is_accepting && self.waiting.is_empty() && !is_paced;
+            let wants_more = self.accepts() && self.waiting.is_empty() && !is_paced;
             let source = if wants_more { batches } else { &nothing };
             select! {
                 recv(self.engine.done()) -> done => {
@@ -208,9 +217,21 @@ impl Over {
         self.close()
     }
 
+    /// Whether more jobs may begin.
+    fn accepts(&self) -> bool {
+        self.is_accepting && !self.setback.is_there()
+    }
+
+    /// Goes on after what fails on the way; says whether it went well.
+    fn bear<T>(&mut self, done: Result<T, impl Into<RunError>>) -> Result<bool, RunError> {
+        let is_ending = matches!(self.stop, Some(Stopping::Signal { .. }));
+        self.setback
+            .bear(done, is_ending, &self.engine, &mut self.console)
+    }
+
     /// Submits jobs as long as there is room. Says whether it waits for older jobs to be shown.
     fn feed(&mut self) -> Result<bool, RunError> {
-        while self.is_accepting && self.engine.has_room() {
+        while self.accepts() && self.engine.has_room() {
             if self.held.as_ref().is_some_and(Held::is_full) {
                 return Ok(true);
             }
@@ -220,9 +241,19 @@ impl Over {
             self.sequence += 1;
             let words = self.recipe.template.expand(&argument, self.sequence);
             let command = self.recipe.template.line(&words);
-            if self.is_finished(&command)? {
-                self.summary.count(Status::AlreadyDone);
-                continue;
+            match self.finished.contains(self.sequence, &command) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.summary.count(Status::AlreadyDone);
+                    continue;
+                }
+                Err(error) if self.summary.done() == 0 && self.engine.is_idle() => {
+                    return Err(RunError::usage(error));
+                }
+                Err(error) => {
+                    self.bear(Err::<(), _>(error))?;
+                    continue;
+                }
             }
             match self.recipe.task(&words) {
                 Ok(task) => {
@@ -235,28 +266,35 @@ impl Over {
                     self.jobs.insert(self.sequence, command);
                     self.engine.submit(self.sequence, task);
                 }
-                Err(error) => {
-                    self.summary.count(Status::Failed);
-                    self.console.note(&format!(
-                        "pepita: job {}: {}",
-                        self.sequence,
-                        in_full(&error)
-                    ));
-                    self.check_halt();
-                }
+                Err(error) => self.refuse(&command, &error)?,
             }
         }
         Ok(!self.engine.has_room())
     }
 
-    /// Whether the log of an earlier run has the job that is next.
-    fn is_finished(&self, command: &OsStr) -> Result<bool, RunError> {
-        let has_run = self.summary.done() > 0 || !self.engine.is_idle();
-        let is_finished = self.finished.contains(self.sequence, command);
-        is_finished.map_err(|error| match has_run {
-            true => RunError::JobLog(error),
-            false => RunError::usage(error),
-        })
+    /// Counts and tells a job that no program can be given.
+    fn refuse(&mut self, command: &OsStr, error: &TaskBuildError) -> Result<(), RunError> {
+        self.summary.count(Status::Failed);
+        let reason = match error {
+            TaskBuildError::NulByte { what, value } => {
+                let value = cut(&as_text(value));
+                format!("{what} {value:?} holds a NUL byte; `-0` splits there")
+            }
+            _ => error.to_string(),
+        };
+        if self.console.format() == Format::Plain {
+            let message = format!("pepita: job {}: {reason}", self.sequence);
+            self.console.note(&message);
+        }
+        let finished = json::Finished {
+            command: &as_text(command),
+            reason: Some(&reason),
+            ..json::Finished::never_began(self.sequence, Status::Failed)
+        };
+        let told = self.console.json(&Line::Finished(Box::new(finished)));
+        self.bear(told)?;
+        self.check_halt();
+        Ok(())
     }
 
     /// Takes note of a job that came back.
@@ -274,35 +312,54 @@ impl Over {
         if self.unstartable.ends_run(&done.result) {
             return self.give_up(done.key, &command, &outcome);
         }
-        if let Some(log) = self
-            .joblog
-            .as_mut()
-            .filter(|_| outcome.status != Status::Cancelled)
-        {
-            let entry = Entry {
-                sequence: done.key,
-                started: outcome.started,
-                runtime: outcome.wall,
-                received: done.outputs.stdout.len(),
-                exit_value: outcome.exit_value,
-                signal: outcome.signal,
-                command: &command,
-            };
-            log.append(&entry).map_err(RunError::JobLog)?;
-        }
         self.check_halt();
-        let job = Job {
+        let mut job = Job {
             done,
             command,
             outcome,
+            is_logged: false,
         };
+        // Of this one no output can be lost, however long it waits for its turn.
+        if self.console.format() == Format::Plain && job.done.outputs.is_empty() {
+            self.log(&mut job)?;
+        }
         let Some(held) = &mut self.held else {
-            return self.show(job);
+            return self.settle(job);
         };
         held.put(job);
         while let Some(job) = self.held.as_mut().and_then(Held::next) {
-            self.show(job)?;
+            self.settle(job)?;
         }
+        Ok(())
+    }
+
+    /// Shows a job, and then logs it: what could not be shown is to run again.
+    fn settle(&mut self, mut job: Job) -> Result<(), RunError> {
+        let shown = self.show(&mut job);
+        if self.bear(shown)? {
+            self.log(&mut job)?;
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, job: &mut Job) -> Result<(), RunError> {
+        let outcome = &job.outcome;
+        let Some(log) = &mut self.joblog else {
+            return Ok(());
+        };
+        if outcome.status == Status::Cancelled || std::mem::replace(&mut job.is_logged, true) {
+            return Ok(());
+        }
+        let logged = log.append(&Entry {
+            sequence: job.done.key,
+            started: outcome.started,
+            runtime: outcome.wall,
+            received: job.done.outputs.stdout.len(),
+            exit_value: outcome.exit_value,
+            signal: outcome.signal,
+            command: &job.command,
+        });
+        self.bear(logged)?;
         Ok(())
     }
 
@@ -323,11 +380,13 @@ impl Over {
             reason,
             ..json::Finished::never_began(job, outcome.status)
         };
-        Ok(self.console.json(&Line::Finished(Box::new(finished)))?)
+        let told = self.console.json(&Line::Finished(Box::new(finished)));
+        self.bear(told)?;
+        Ok(())
     }
 
     /// Shows the output of a job, and then what became of it.
-    fn show(&mut self, mut job: Job) -> Result<(), RunError> {
+    fn show(&mut self, job: &mut Job) -> Result<(), OutputClosed> {
         let outputs = &mut job.done.outputs;
         if self.console.format() == Format::Plain {
             self.console.outputs(outputs)?;
@@ -353,18 +412,16 @@ impl Over {
             metadata: None,
             run: Ran::new(job.done.result.as_ref().ok(), &job.outcome, stdout, stderr),
         };
-        Ok(self.console.json(&Line::Finished(Box::new(finished)))?)
+        self.console.json(&Line::Finished(Box::new(finished)))
     }
 
     fn report(&mut self, event: PoolEvent) -> Result<(), RunError> {
-        match self
-            .keys
-            .get(&event.id)
-            .and_then(|seq| Line::of_event(event, *seq, None))
-        {
-            Some(line) => Ok(self.console.json(&line)?),
-            None => Ok(()),
+        let seq = self.keys.get(&event.id);
+        if let Some(line) = seq.and_then(|seq| Line::of_event(event, *seq, None)) {
+            let told = self.console.json(&line);
+            self.bear(told)?;
         }
+        Ok(())
     }
 
     fn check_halt(&mut self) {
@@ -394,33 +451,58 @@ impl Over {
         signals::obey(count, &self.engine, &mut self.console);
     }
 
+    /// Counts and tells the jobs of arguments that were read and then left, in case of an early end.
+    fn leave_out_waiting(&mut self) -> Result<(), RunError> {
+        for argument in std::mem::take(&mut self.waiting) {
+            self.sequence += 1;
+            let words = self.recipe.template.expand(&argument, self.sequence);
+            let command = self.recipe.template.line(&words);
+            if let Ok(true) = self.finished.contains(self.sequence, &command) {
+                self.summary.count(Status::AlreadyDone);
+                continue;
+            }
+            self.summary.count(Status::Cancelled);
+            let finished = json::Finished {
+                command: &as_text(&command),
+                reason: Some("the run ended before it began"),
+                ..json::Finished::never_began(self.sequence, Status::Cancelled)
+            };
+            let told = self.console.json(&Line::Finished(Box::new(finished)));
+            self.bear(told)?;
+        }
+        Ok(())
+    }
+
     fn close(mut self) -> Result<u8, RunError> {
         // A job that was kept from beginning leaves a gap: what ended after it is shown as well.
         for job in self.held.take().into_iter().flat_map(Held::into_rest) {
-            self.show(job)?;
+            self.settle(job)?;
         }
-        let is_failure = self.summary.failed > 0 || self.summary.cancelled > 0;
+        self.leave_out_waiting()?;
+        let is_failure =
+            self.summary.failed > 0 || self.summary.cancelled > 0 || self.setback.is_there();
         let code = match self.stop {
             Some(Stopping::Signal { request, .. }) => request.exit_code(),
-            Some(Stopping::Halt(Reason::Success)) => SUCCESS,
+            Some(Stopping::Halt(Reason::Success)) if !self.setback.is_there() => SUCCESS,
             _ if is_failure => FAILURE,
             _ => SUCCESS,
         };
         self.summary.close(self.begin, code);
         let is_watched = self.console.is_watched();
         self.console.finish();
-        self.console.json(&Line::Summary(self.summary.clone()))?;
+        let told = self.console.json(&Line::Summary(self.summary.clone()));
+        let is_told = self.bear(told)?;
         let is_said =
             matches!(self.stop, Some(Stopping::Unstartable)) && self.summary.succeeded == 0;
         if self.console.format() == Format::Plain && (is_failure || is_watched) && !is_said {
             self.console.note(&self.summary.to_string());
         }
         let settled = self.summary.settled();
-        if settled > 0 && settled == self.summary.already_done && self.stop.is_none() {
+        if settled > 0 && settled == self.summary.already_done && !is_failure {
             let message = format!("pepita: nothing to do: the job log has all {settled} jobs");
             self.console.note(&message);
         }
-        Ok(code)
+        Ok(if is_told { code } else { code.max(FAILURE) })
     }
 }
 
@@ -430,6 +512,7 @@ struct Job {
     done: Done,
     command: OsString,
     outcome: Outcome,
+    is_logged: bool,
 }
 
 /// A command as it is shown in a message, which is to stay a line.

@@ -1,7 +1,7 @@
 //! ^C and SIGTERM as messages.
 
-use std::time::Duration;
-use std::{fs, io, thread};
+use std::time::{Duration, Instant};
+use std::{fs, io, mem, thread};
 
 use crossbeam_channel::{Receiver, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -27,6 +27,32 @@ impl StopRequest {
 /// runs and to take its control group away, unless something hangs.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// A SIGTERM or SIGHUP that comes so soon after a request is a part of it: `timeout` sends its
+/// signal to the program and then to its process group, a service manager SIGHUP after SIGTERM.
+const TOGETHER: Duration = Duration::from_millis(100);
+
+/// Tells which signals are requests.
+#[derive(Debug, Default)]
+struct Requests {
+    last: Option<Instant>,
+    is_hung_up: bool,
+}
+
+impl Requests {
+    /// Whether `signal`, which arrived at `now`, asks for more than those before it.
+    fn is_new(&mut self, signal: i32, now: Instant) -> bool {
+        // The kernel and the shell both tell of a terminal that was closed.
+        let is_told = signal == SIGHUP && mem::replace(&mut self.is_hung_up, true);
+        let age = self.last.map(|last| now.saturating_duration_since(last));
+        let is_part = signal != SIGINT && age.is_some_and(|age| age < TOGETHER);
+        if is_told || is_part {
+            return false;
+        }
+        self.last = Some(now);
+        true
+    }
+}
+
 /// From now on, SIGINT, SIGTERM and SIGHUP arrive here instead of ending the process.
 ///
 /// Those that were ignored when the program began, as `nohup` and a shell's `&` have it, stay so.
@@ -38,8 +64,11 @@ pub(crate) fn listen() -> io::Result<Receiver<StopRequest>> {
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
+            let mut requests = Requests::default();
             let mut first = None;
-            for (index, signal) in signals.forever().enumerate() {
+            let heard = signals.forever();
+            let heard = heard.filter(|signal| requests.is_new(*signal, Instant::now()));
+            for (index, signal) in heard.enumerate() {
                 let request = StopRequest { signal };
                 let first = *first.get_or_insert(request);
                 // A run that is at its end hears no more, and may hang there.
@@ -81,6 +110,47 @@ pub(crate) fn obey(count: u32, engine: &Engine, console: &mut Console) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signals_that_are_sent_together_are_one_request() {
+        let ms = Duration::from_millis;
+        // Milliseconds from the start, and whether it is a request.
+        for signals in [
+            // `timeout`, and again by hand.
+            &[
+                (SIGTERM, 0, true),
+                (SIGTERM, 1, false),
+                (SIGTERM, 100, true),
+            ][..],
+            // A service manager.
+            &[
+                (SIGTERM, 0, true),
+                (SIGHUP, 1, false),
+                (SIGTERM, 5000, true),
+            ],
+            // A terminal that was closed, by a shell that took its time; then an impatient user.
+            &[
+                (SIGHUP, 0, true),
+                (SIGHUP, 5000, false),
+                (SIGTERM, 5001, true),
+            ],
+            // Keys are pressed one by one.
+            &[(SIGINT, 0, true), (SIGINT, 1, true), (SIGINT, 2, true)],
+            // What goes on without end is not one request.
+            &[
+                (SIGTERM, 0, true),
+                (SIGTERM, 60, false),
+                (SIGTERM, 120, true),
+            ],
+        ] {
+            let mut requests = Requests::default();
+            let start = Instant::now();
+            for &(signal, at, want) in signals {
+                let is_new = requests.is_new(signal, start + ms(at));
+                assert_eq!(is_new, want, "{signal} at {at} ms of {signals:?}");
+            }
+        }
+    }
 
     #[test]
     fn the_mask_of_ignored_signals_is_read_in_hexadecimal() {

@@ -44,6 +44,11 @@ impl Outputs {
         CURRENT.take()
     }
 
+    /// Whether nothing was printed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stdout.len() == 0 && self.stderr.len() == 0
+    }
+
     /// Whether nothing of it is lost.
     pub(crate) fn is_whole(&self) -> bool {
         self.stdout.error.is_none() && self.stderr.error.is_none()

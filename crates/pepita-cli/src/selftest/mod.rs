@@ -59,7 +59,7 @@ impl Finding {
     }
 }
 
-impl<E: std::error::Error> From<E> for Finding {
+impl<E: std::error::Error + 'static> From<E> for Finding {
     fn from(error: E) -> Self {
         Self::Failed(crate::run::in_full(&error))
     }

@@ -75,6 +75,19 @@ fn what_comes_after_a_failure_is_skipped_and_the_rest_runs() {
 }
 
 #[test]
+fn a_task_that_fails_with_more_to_say_than_the_summary_shows_is_heard_in_full() {
+    for (lines, want) in [(10, 1), (11, 2)] {
+        let dir = tempdir().unwrap();
+        let plan = format!("[[task]]\nname = \"a\"\nshell = \"seq {lines} >&2; exit 1\"\n");
+        let ran = run_plan(dir.path(), &plan, &[]).expect(1, "");
+        let last = lines.to_string();
+        let shown = ran.stderr.lines().filter(|line| line.trim() == last);
+        assert_eq!(shown.count(), want, "{ran:?}");
+        assert!(ran.stderr.lines().any(|line| line.trim() == "1"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_task_that_may_fail_holds_nothing_up() {
     let dir = tempdir().unwrap();
     let plan = r#"
@@ -173,6 +186,31 @@ fn each_setting_reaches_its_task() {
         "[[task]]\nname = \"t\"\nretry = {{ attempts = 2, on = [8] }}\nshell = '''{flaky}'''\n"
     );
     run_plan(dir.path(), &plan, &[]).expect(1, "");
+}
+
+#[test]
+fn where_the_exits_are_named_that_are_tried_again_nothing_else_is() {
+    let dir = tempdir().unwrap();
+    for (end, timeout, on, attempts) in [
+        ("exit 9", "1h", "on = [8, 9]", 2),
+        ("exit 9", "1h", "on = [8]", 1),
+        ("kill -9 $$", "1h", "on = [9]", 1),
+        ("sleep 600", "10ms", "on = [9]", 1),
+        ("kill -9 $$", "1h", "", 2),
+        ("sleep 600", "10ms", "", 2),
+    ] {
+        let plan = format!(
+            "[[task]]\nname = \"t\"\nshell = \"{end}\"\ntimeout = \"{timeout}\"\n\
+             [task.retry]\nattempts = 2\ndelay = \"1ms\"\n{on}\n"
+        );
+        let lines = run_plan(dir.path(), &plan, &["--json"]).json();
+        let finished = lines.iter().find(|line| line["event"] == "finished");
+        assert_eq!(
+            finished.unwrap()["attempts"],
+            attempts,
+            "{end} {on}: {lines:?}"
+        );
+    }
 }
 
 #[test]

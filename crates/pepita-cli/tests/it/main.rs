@@ -9,6 +9,7 @@ mod file;
 mod over;
 mod plans;
 mod report;
+mod setback;
 mod signals;
 
 use std::ffi::OsStr;
@@ -86,6 +87,11 @@ impl Ran {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
+}
+
+fn make_fifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
 /// (sequence, exit value, signal, command) of each line of a job log, in the order of the jobs.

@@ -533,9 +533,39 @@ fn a_run_that_breaks_off_leaves_no_job_running() {
 }
 
 #[test]
+fn jobs_that_an_early_end_leaves_out_are_all_told_and_counted() {
+    let arguments: Vec<_> = (1..=500).map(|number| number.to_string()).collect();
+    let mut line = vec![
+        "run",
+        "--json",
+        "-j1",
+        "--halt",
+        "now,fail=1",
+        "--",
+        "false",
+        ":::",
+    ];
+    line.extend(arguments.iter().map(String::as_str));
+    let ran = run(line);
+    let lines = ran.json();
+    let cancelled = lines.iter().filter(|line| line["status"] == "cancelled");
+    assert_eq!(cancelled.count(), 499, "{ran:?}");
+    assert_eq!(lines.last().unwrap()["cancelled"], 499);
+    assert_eq!(ran.code, 1);
+}
+
+#[test]
 fn an_argument_that_no_program_can_be_given_holds_nothing_up() {
-    let out = run_with_input(["run", "-k", "-j2", "--", "echo"], b"a\0b\n1\n2\n");
-    out.expect(1, "1\n2\n");
+    let input = b"a\0b\n1\n2\n";
+    let ran = run_with_input(["run", "-k", "-j2", "--", "echo"], input).expect(1, "1\n2\n");
+    let want = "pepita: job 1: argument \"a\\0b\" holds a NUL byte; `-0` splits there\n";
+    assert!(ran.stderr.starts_with(want), "{ran:?}");
+    let lines = run_with_input(["run", "--json", "--", "echo"], input).json();
+    let refused = lines.iter().find(|line| line["seq"] == 1).unwrap();
+    assert_eq!(
+        (&refused["event"], &refused["status"]),
+        (&"finished".into(), &"failed".into())
+    );
 }
 
 #[test]

@@ -210,6 +210,13 @@ fn names_and_dependencies_are_checked_before_anything_runs() {
     let other = "[[task]]\nname = \"c\"\nafter = [\"c\"]\ncommand = [\"true\"]\n";
     let message = "these tasks wait for each other: `c` after `c`";
     check(&(cycle + other), "11:10", message);
+    let long = (0..100).map(|task| {
+        let before = (task + 1) % 100;
+        format!("[[task]]\nname = \"t{task}\"\nafter = [\"t{before}\"]\ncommand = [\"true\"]\n")
+    });
+    let message = "these tasks wait for each other: `t0` after `t1` after `t2` after `t3` after `t4` \
+                   after `t5` after `t6` after `t7` after `t8` after `t9` after … 90 more … after `t0`";
+    check(&long.collect::<String>(), "3:10", message);
     check(
         "[[task]]\ncommand = [\"true\"]\n",
         "1:1",

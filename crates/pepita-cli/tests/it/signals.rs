@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::{TempDir, tempdir};
 
-use crate::{pepita, read_joblog};
+use crate::{Ran, make_fifo, pepita, read_joblog};
 
 /// A run of three jobs, one at a time, each of which says its process id and then waits for
 /// somebody to open its fifo.
@@ -29,14 +29,7 @@ impl Waiting {
     fn start_with(ignored: Option<&str>) -> Self {
         let dir = tempdir().unwrap();
         let fifo = dir.path().join("fifo");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &fifo,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-            0,
-        )
-        .unwrap();
+        make_fifo(&fifo);
         let script = "echo $$; read line < $0; echo end";
         let log = dir.path().join("log");
         let options = ["run", "-j1", "--ungroup", "--joblog", log.to_str().unwrap()];
@@ -217,6 +210,45 @@ fn a_signal_ends_a_plan_as_well() {
     stderr.read_to_string(&mut table).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(table.contains("1 cancelled, 1 skipped"), "{table}");
+}
+
+#[test]
+fn a_task_that_the_first_signal_keeps_from_beginning_is_told_and_counted() {
+    let dir = tempdir().unwrap();
+    let plan = dir.path().join("plan.toml");
+    make_fifo(&dir.path().join("go"));
+    fs::write(
+        &plan,
+        "[[task]]\nname = \"a\"\nshell = \"read line < go; true\"\n\
+         [[task]]\nname = \"b\"\nafter = [\"a\"]\ncommand = [\"true\"]\n\
+         [[task]]\nname = \"c\"\nafter = [\"b\"]\ncommand = [\"true\"]\n",
+    )
+    .unwrap();
+    let mut child = pepita(["run", "--json", plan.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let go = File::options().write(true).open(dir.path().join("go"));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("no new job starts"), "{line}");
+    drop(go.unwrap());
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    let lines = ran.json();
+    let finished = lines.iter().filter(|line| line["event"] == "finished");
+    let finished: Vec<_> = finished
+        .map(|line| (&line["name"], &line["status"]))
+        .collect();
+    let want = [("a", "succeeded"), ("b", "cancelled"), ("c", "cancelled")];
+    assert_eq!(finished.len(), want.len(), "{ran:?}");
+    for (found, want) in finished.into_iter().zip(want) {
+        assert!(*found.0 == want.0 && *found.1 == want.1, "{ran:?}");
+    }
+    assert_eq!(lines.last().unwrap()["cancelled"], 2, "{ran:?}");
+    assert_eq!(ran.code, 130);
 }
 
 #[test]

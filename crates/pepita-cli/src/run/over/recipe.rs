@@ -13,7 +13,7 @@ use super::super::joblog::Finished;
 use super::super::json::Line;
 use super::super::spool::Outputs;
 use super::super::template::{Shell, Template};
-use super::super::{RunError, SUCCESS, as_text};
+use super::super::{RunError, SUCCESS, as_text, in_full};
 use crate::cli::RunArgs;
 use crate::plan::RETRY_DELAY;
 
@@ -60,19 +60,25 @@ pub(super) fn read_command(args: &RunArgs) -> Result<(Template, Input), RunError
     let shell = if over.shell { Shell::Sh } else { Shell::No };
     let input = match (list, &over.arg_file) {
         (Some(list), _) => Input::from_list(list.to_vec()),
-        (None, Some(path)) if path.as_os_str() == "-" => Input::from_stdin(delimiter),
-        (None, Some(path)) => Input::from_file(path, delimiter)
-            .map_err(|(path, error)| RunError::Usage(format!("{}: {error}", path.display())))?,
+        (None, Some(path)) if path.as_os_str() == "-" => read_stdin(delimiter)?,
+        (None, Some(path)) => Input::from_file(path, delimiter).map_err(|(path, error)| {
+            RunError::Usage(format!("{}: {}", path.display(), in_full(&error)))
+        })?,
         (None, None) => {
             if io::stdin().is_terminal() {
                 complain(
                     "pepita: reads the arguments from this terminal, one a line; ^D ends them",
                 );
             }
-            Input::from_stdin(delimiter)
+            read_stdin(delimiter)?
         }
     };
     Ok((Template::new(command, shell), input))
+}
+
+fn read_stdin(delimiter: Delimiter) -> Result<Input, RunError> {
+    let input = Input::from_stdin(delimiter);
+    input.map_err(|error| RunError::Usage(format!("standard input: {}", in_full(&error))))
 }
 
 /// Prints what would run.
