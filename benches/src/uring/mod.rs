@@ -1,11 +1,13 @@
-//! io_uring, against the `io-uring` crate.
+//! io_uring, against the `io-uring` crate and tokio.
 
+mod echo;
 mod nops;
 mod owned;
 mod reads;
 mod rings;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
+use echo::{Echo, Figure, serve_local_ring, serve_tokio};
 use nops::{Nops, Share};
 use owned::{OwnedNops, OwnedShare};
 use reads::{Cache, Reads};
@@ -14,7 +16,7 @@ use rings::{Ours, Peer};
 /// `cargo xtask bench uring`.
 pub const SUITE: Suite = Suite {
     name: "uring",
-    about: "io_uring: round trips, our share of them, random reads",
+    about: "io_uring: round trips, our share of them, random reads, an echo server",
     cases,
 };
 
@@ -26,6 +28,7 @@ fn cases(_: &Settings) -> Vec<Case> {
     cases.extend([1, 32, 256].map(owned_nops));
     cases.extend([share(), owned_share()]);
     cases.extend([Cache::Warm, Cache::Bypassed].map(reads));
+    cases.extend([Figure::ServerCpu, Figure::Rate].map(echo));
     cases
 }
 
@@ -87,5 +90,22 @@ fn reads(cache: Cache) -> Case {
         })
         .contender(Role::Peer, Home::Shared, "io-uring", move || {
             Reads::<Peer>::new(cache, DEPTH)
+        })
+}
+
+fn echo(figure: Figure) -> Case {
+    let work = "64 bytes there and back on 64 connections, a blocking client on the other CPU";
+    let (name, unit, bar) = match figure {
+        // At most 0.8 of the peer's time.
+        Figure::ServerCpu => ("echo-cpu", Unit::Time("ns"), 1.25),
+        Figure::Rate => ("echo-rate", Unit::Rate("messages/s"), 1.0),
+    };
+    Case::new(name, unit, work)
+        .bar(Bar::Ratio(bar))
+        .contender(Role::Ours, Home::Own, "LocalRing", move || {
+            Echo::new(serve_local_ring, figure)
+        })
+        .contender(Role::Peer, Home::Own, "tokio", move || {
+            Echo::new(serve_tokio, figure)
         })
 }

@@ -19,6 +19,6 @@ pub mod ring;
 #[cfg(feature = "std")]
 pub use any::{AnyDevice, AnyLane};
 #[cfg(feature = "std")]
-pub use local::{Limited, LocalHandle, LocalRing, Multi, Submitted, Task};
+pub use local::{Limited, LocalHandle, LocalPool, LocalRing, Multi, RecvMany, Submitted, Task};
 #[cfg(feature = "std")]
 pub use ram::{RamDevice, RamLane};

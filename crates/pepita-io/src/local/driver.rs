@@ -12,15 +12,16 @@ use std::mem;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use pepita_sys::error::{Errno, Result};
+use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{
     IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IoUringCqe, IoUringSqe, Timespec,
 };
 
 use super::cell::Exclusive;
+use super::multi::Origin;
 use super::park::Parker;
 use super::slots::{Ended, Key, Next, Orphan, OrphanStream, Slots, Stream, Tell};
-use crate::ring::{QueueFull, Ring, Wait};
+use crate::ring::{BufferError, BufferPool, BufferUse, Buffers, QueueFull, Ring, Wait};
 
 /// `user_data` of entries whose completions say nothing; no slot has it.
 const NOBODY: u64 = u64::MAX;
@@ -49,6 +50,8 @@ struct Inner {
     ended: Vec<Ended>,
     /// Empty between turns.
     streams: Vec<Stream>,
+    /// Each is the group of its number.
+    pools: Vec<BufferPool>,
     wake_is_armed: bool,
 }
 
@@ -72,6 +75,7 @@ impl Driver {
                 wakers: Vec::new(),
                 ended: Vec::new(),
                 streams: Vec::new(),
+                pools: Vec::new(),
                 wake_is_armed: false,
             }),
             parker,
@@ -177,6 +181,35 @@ impl Driver {
         next
     }
 
+    /// Makes a pool of buffers, which is closed with the ring.
+    pub(super) fn add_pool(&self, count: u16, buffer_len: u32) -> Result<BufferPool> {
+        let add = |inner: &mut Inner| {
+            let group = u16::try_from(inner.pools.len())
+                .map_err(|_| KernelError::from_errno("io_uring_register", Errno::ENOSPC))?;
+            let pool = BufferPool::new(&mut inner.ring, group, count, buffer_len, BufferUse::Once)?;
+            inner.pools.push(pool.clone());
+            Ok(pool)
+        };
+        // SAFETY: leaf.
+        unsafe { self.inner.with(add) }
+    }
+
+    /// The buffers that a completion brought.
+    ///
+    /// # Safety
+    /// * `pool` is of this ring, and the completion of an operation that selected from it.
+    /// * It is given to this function once.
+    pub(super) unsafe fn take_buffers(
+        &self,
+        pool: &BufferPool,
+        cqe: IoUringCqe,
+    ) -> std::result::Result<Buffers, BufferError> {
+        // SAFETY: the caller's duty; buffers are used once, and nothing is bundled.
+        let take = |inner: &mut Inner| unsafe { pool.take(&inner.ring, cqe) };
+        // SAFETY: leaf.
+        unsafe { self.inner.with(take) }
+    }
+
     /// Leaves a stream to itself: it is cancelled, and `orphan` gets what still comes of it.
     pub(super) fn abandon_stream(&self, key: Key, orphan: Box<dyn OrphanStream>) {
         let cancel = |inner: &mut Inner| {
@@ -188,7 +221,7 @@ impl Driver {
         let abandoned: std::result::Result<_, Box<Stream>> = unsafe { self.inner.with(cancel) };
         match abandoned {
             Ok(waker) => drop(waker),
-            Err(stream) => stream.end(),
+            Err(stream) => stream.end(Origin(Some(self))),
         }
     }
 
@@ -292,7 +325,9 @@ impl Driver {
         for (orphan, cqe) in ended {
             orphan.end(cqe);
         }
-        streams.into_iter().for_each(Stream::end);
+        for stream in streams {
+            stream.end(Origin(Some(self)));
+        }
         // SAFETY: leaf: both are without elements.
         unsafe { self.inner.with(|inner| inner.wakers = wakers) };
     }
@@ -459,7 +494,9 @@ impl Inner {
             for (orphan, cqe) in self.ended.drain(..) {
                 orphan.end(cqe);
             }
-            self.streams.drain(..).for_each(Stream::end);
+            for stream in self.streams.drain(..) {
+                stream.end(Origin(None));
+            }
         }
         true
     }
@@ -470,6 +507,11 @@ impl Drop for Inner {
     fn drop(&mut self) {
         if !self.drain() {
             self.slots.leak();
+            return;
+        }
+        for pool in mem::take(&mut self.pools) {
+            // SAFETY: it is of this ring, and nothing is in flight. What cannot be closed is leaked.
+            let _ = unsafe { pool.close(&mut self.ring) };
         }
     }
 }

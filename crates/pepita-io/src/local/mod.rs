@@ -5,6 +5,7 @@ mod driver;
 mod multi;
 mod op;
 mod park;
+mod pool;
 mod slots;
 mod tasks;
 
@@ -20,9 +21,10 @@ use pepita_sys::error::Result;
 use crate::ops::{MultiOperation, Operation};
 use crate::ring::{RingConfig, SetupError};
 use driver::{Driver, Turn};
-pub use multi::Multi;
+pub use multi::{Multi, Origin};
 pub use op::{Limited, Submitted};
 use park::Parker;
+pub use pool::{LocalPool, RecvMany};
 pub use tasks::Task;
 use tasks::Tasks;
 
@@ -129,6 +131,14 @@ impl LocalRing {
     /// Starts an operation that completes again and again.
     pub fn submit_multi<O: MultiOperation>(&self, operation: O) -> Multi<O> {
         self.handle.submit_multi(operation)
+    }
+
+    /// Makes a pool of `count` buffers, a power of two, of `buffer_len` bytes.
+    ///
+    /// # Errors
+    /// As [`BufferPool::new`](crate::ring::BufferPool::new).
+    pub fn buffer_pool(&self, count: u16, buffer_len: u32) -> Result<LocalPool> {
+        LocalPool::new(&self.handle.driver, count, buffer_len)
     }
 
     /// Starts a task, which runs inside [`block_on`](Self::block_on) beside its future.

@@ -47,21 +47,27 @@ impl<O: MultiOperation> Multi<O> {
         let Some((key, operation)) = &mut self.state else {
             return Poll::Ready(None);
         };
-        match self.driver.next(*key, cx.waker()) {
-            Next::Item(cqe) => Poll::Ready(Some(operation.item(cqe))),
-            Next::Failed(cqe) => {
-                let item = operation.item(cqe);
-                self.state = None;
-                Poll::Ready(Some(item))
-            }
-            Next::Pending => Poll::Pending,
+        let (cqe, is_last) = match self.driver.next(*key, cx.waker()) {
+            Next::Item(cqe) => (cqe, false),
+            Next::Failed(cqe) => (cqe, true),
+            Next::Pending => return Poll::Pending,
             Next::Ended => {
                 self.state = None;
-                Poll::Ready(None)
+                return Poll::Ready(None);
             }
+        };
+        let item = operation.item(cqe, Origin(Some(&self.driver)));
+        if is_last {
+            self.state = None;
         }
+        // The end of the data is the last completion, and its slot is freed by another look or by the drop.
+        Poll::Ready(item)
     }
 }
+
+/// The ring that a completion came from, as far as the operations of this crate look at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a>(pub(super) Option<&'a Driver>);
 
 impl<O: MultiOperation> fmt::Debug for Multi<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,7 +89,7 @@ impl<O: MultiOperation> Drop for Multi<O> {
 struct Abandoned<O>(O);
 
 impl<O: MultiOperation> OrphanStream for Abandoned<O> {
-    fn item(&mut self, cqe: IoUringCqe) {
-        drop(self.0.item(cqe));
+    fn item(&mut self, cqe: IoUringCqe, origin: Origin<'_>) {
+        drop(self.0.item(cqe, origin));
     }
 }

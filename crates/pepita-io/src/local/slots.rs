@@ -16,6 +16,8 @@ use std::task::Waker;
 use pepita_sys::error::Errno;
 use pepita_sys::io_uring::IoUringCqe;
 
+use super::multi::Origin;
+
 /// Which slot, and which of its operations: the `user_data` of its entry. Or no slot, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key(u64);
@@ -157,10 +159,10 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Puts away what nobody waits for any more.
-    pub(super) fn end(mut self) {
+    pub(super) fn end(mut self, origin: Origin<'_>) {
         if let Some(mut orphan) = self.orphan.take() {
             for cqe in self.queue {
-                orphan.item(cqe);
+                orphan.item(cqe, origin);
             }
         }
     }
@@ -169,7 +171,7 @@ impl Stream {
 /// An operation that completes again and again, and that nobody waits for.
 pub(super) trait OrphanStream {
     /// Puts away what came of it once.
-    fn item(&mut self, cqe: IoUringCqe);
+    fn item(&mut self, cqe: IoUringCqe, origin: Origin<'_>);
 }
 
 impl fmt::Debug for dyn OrphanStream {

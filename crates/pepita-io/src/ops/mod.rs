@@ -19,6 +19,8 @@ use std::sync::Arc;
 use pepita_sys::error::{KernelError, Result};
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
 
+pub use crate::local::Origin;
+
 pub use files::*;
 pub use net::*;
 pub use time::*;
@@ -60,8 +62,8 @@ pub unsafe trait MultiOperation: 'static {
     /// The entry. Called once, before anything else.
     fn entry(&mut self) -> IoUringSqe;
 
-    /// What came of it this time. An item that nobody waits for is dropped.
-    fn item(&mut self, cqe: IoUringCqe) -> Self::Item;
+    /// What came of it this time, or `None` at its end. An item that nobody waits for is dropped.
+    fn item(&mut self, cqe: IoUringCqe, origin: Origin<'_>) -> Option<Self::Item>;
 }
 
 mod sealed {

@@ -13,7 +13,7 @@ use rustix::net::addr::SocketAddrArg;
 use rustix::net::{AddressFamily, Protocol, Shutdown, SocketAddrAny, SocketFlags, SocketType};
 
 use super::files::transfer_len;
-use super::{MultiOperation, Operation, SharedFile, count, done};
+use super::{MultiOperation, Operation, Origin, SharedFile, count, done};
 use crate::buf::{IoBuf, IoBufMut};
 
 /// The file that an operation made.
@@ -112,8 +112,8 @@ unsafe impl<F: SharedFile> MultiOperation for Accept<F> {
         self.make_entry().ioprio(IORING_ACCEPT_MULTISHOT)
     }
 
-    fn item(&mut self, cqe: IoUringCqe) -> Self::Item {
-        new_file("accept", cqe)
+    fn item(&mut self, cqe: IoUringCqe, _: Origin<'_>) -> Option<Self::Item> {
+        Some(new_file("accept", cqe))
     }
 }
 

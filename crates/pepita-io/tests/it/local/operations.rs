@@ -269,3 +269,75 @@ fn a_child_is_waited_for() {
         assert_eq!((status.code(), status.signal()), (code, signal));
     }
 }
+
+#[test]
+fn connections_receive_into_buffers_of_one_pool() {
+    let name = "connections_receive_into_buffers_of_one_pool";
+    let Some(ring) = local_ring(name, 8) else {
+        return;
+    };
+    let pool = match ring.buffer_pool(4, 64) {
+        Ok(pool) => pool,
+        Err(error) => {
+            println!("SKIPPED: {name}: no provided buffers here: {error}");
+            return;
+        }
+    };
+    let (mut theirs, ours) = UnixStream::pair().expect("a pair");
+    let ours = Rc::new(ours);
+    let mut bytes = pool.recv_many(&ours);
+    ring.block_on(async {
+        for round in 0..50_u8 {
+            theirs.write_all(&[round; 10]).expect("bytes");
+            let buffer = bytes.next().await.expect("goes on").expect("bytes");
+            assert_eq!(&*buffer, [round; 10]);
+            // A buffer goes out as it came.
+            let (sent, _) = ring.submit(ops::send_all(&ours, buffer)).await;
+            assert_eq!(sent, Ok(10));
+            let mut back = [0; 10];
+            theirs.read_exact(&mut back).expect("the echo");
+            assert_eq!(back, [round; 10]);
+        }
+        assert_eq!(pool.available(), 4);
+
+        theirs.write_all(&[7; 4 * 64 + 1]).expect("bytes");
+        let mut held = Vec::new();
+        let error = loop {
+            match bytes.next().await.expect("goes on") {
+                Ok(buffer) => held.push(buffer),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error.to_errno(), held.len()), (Errno::ENOBUFS, 4));
+        assert!(bytes.next().await.is_none());
+        held.clear();
+        let mut again = pool.recv_many(&ours);
+        assert_eq!(&*again.next().await.expect("goes on").expect("bytes"), [7]);
+        drop(theirs);
+        assert!(again.next().await.is_none());
+    });
+    drop(ring);
+}
+
+#[test]
+fn a_buffer_outlives_its_ring() {
+    let name = "a_buffer_outlives_its_ring";
+    let Some(ring) = local_ring(name, 8) else {
+        return;
+    };
+    let Ok(pool) = ring.buffer_pool(2, 64) else {
+        println!("SKIPPED: {name}: no provided buffers here");
+        return;
+    };
+    let (mut theirs, ours) = UnixStream::pair().expect("a pair");
+    let mut bytes = pool.recv_many(&Rc::new(ours));
+    theirs.write_all(b"kept").expect("bytes");
+    let buffer = ring
+        .block_on(bytes.next())
+        .expect("goes on")
+        .expect("bytes");
+    theirs.write_all(b"not fetched").expect("bytes");
+    ring.turn(None).expect("a turn");
+    drop((bytes, pool, ring));
+    assert_eq!(&*buffer, b"kept");
+}
