@@ -16,6 +16,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(all(test, pepita_loom))]
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::error::{Errno, KernelError};
+
 /// The most tags of a queue: a tag is 16 bits, with one value to spare.
 const TAGS_MAX: u32 = 1 << 15;
 
@@ -134,6 +136,23 @@ impl fmt::Display for TagError {
 }
 
 impl core::error::Error for TagError {}
+
+impl TagError {
+    /// The error number that a system call would give: `EBUSY` for storage in use, else `EINVAL`.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::StorageInUse => Errno::EBUSY,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl From<TagError> for KernelError {
+    fn from(error: TagError) -> Self {
+        Self::from_errno("managing tags", error.errno())
+    }
+}
 
 /// Storage for up to 64 tags, on a cache line of its own (two, where the processor fetches lines in pairs).
 #[derive(Debug)]

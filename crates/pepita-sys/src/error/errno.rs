@@ -236,7 +236,7 @@ errnos! {
     ENOBUFS = 105 "no buffer available";
     EISCONN = 106 "socket is connected";
     ENOTCONN = 107 "socket is not connected";
-    ESHUTDOWN = 108 "socket is shut down";
+    ESHUTDOWN = 108 "shut down, takes nothing more";
     ETOOMANYREFS = 109 "too many references";
     ETIMEDOUT = 110 "timed out";
     ECONNREFUSED = 111 "connection refused";

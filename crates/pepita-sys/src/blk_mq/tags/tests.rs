@@ -16,6 +16,27 @@ mod plain {
     use super::*;
 
     #[test]
+    fn an_error_has_the_number_that_a_call_would_give() {
+        let depth = TagError::Depth {
+            depth: 0,
+            reserved: 0,
+        };
+        let storage = TagError::Storage {
+            words: 0,
+            needed: 1,
+        };
+        for (error, errno) in [
+            (TagError::NoQueue, Errno::EINVAL),
+            (depth, Errno::EINVAL),
+            (storage, Errno::EINVAL),
+            (TagError::StorageInUse, Errno::EBUSY),
+            (TagError::NotInUse { tag: 1 }, Errno::EINVAL),
+        ] {
+            assert_eq!(KernelError::from(error).to_errno(), errno, "{error}");
+        }
+    }
+
+    #[test]
     fn every_tag_is_given_out_once_whatever_the_depth() {
         for depth in [
             1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 63, 64, 65, 100, 128, 255, 256, 257, 1000, 4096, 32768,
