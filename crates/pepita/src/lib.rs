@@ -86,6 +86,9 @@ let sector = io_desc.start_sector();
 "#
 )]
 //! # Features
+//! `proptest` gives the value types of these parts strategies (`Arbitrary`), for property tests of programs that
+//! use them.
+//!
 //! `default` is `std` and every part. `kernel` alone needs neither the standard library nor an
 //! allocator. Features only add: with `default-features = false`, name the parts that you want, and
 //! nothing else is compiled.
