@@ -22,6 +22,7 @@ pub mod pages;
 mod run;
 mod server;
 pub mod stats;
+pub mod tags;
 pub mod tasks;
 mod timing;
 pub mod uring;
@@ -35,4 +36,4 @@ pub use timing::{per_second, wall_ms};
 pub const ROUNDS: usize = 30;
 
 /// Every suite.
-pub const SUITES: &[Suite] = &[pages::SUITE, tasks::SUITE, uring::SUITE];
+pub const SUITES: &[Suite] = &[pages::SUITE, tags::SUITE, tasks::SUITE, uring::SUITE];

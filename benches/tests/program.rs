@@ -53,5 +53,8 @@ fn an_unknown_suite_is_refused_with_the_known_ones() {
     let output = bench(&["run", "taks"]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(text.contains("no bench `taks`; there is tasks"), "{text}");
+    assert!(
+        text.contains("no bench `taks`; there is pages, tags, tasks"),
+        "{text}"
+    );
 }

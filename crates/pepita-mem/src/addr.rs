@@ -387,7 +387,54 @@ impl fmt::Display for Pfn {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What holds for each kind of byte address.
+    macro_rules! laws {
+        ($Name:ident, $addr:ident, $size:ident, $bytes:ident) => {
+            let down = $addr.align_down($size);
+            prop_assert!(
+                $Name::of(down.as_u64()).is_some(),
+                "{:?} is an address",
+                down
+            );
+            prop_assert!(down.is_aligned($size) && down <= $addr);
+            prop_assert!($addr.as_u64() - down.as_u64() < $size.bytes());
+            if let Some(up) = $addr.checked_align_up($size) {
+                prop_assert!(up.is_aligned($size) && up >= $addr);
+                prop_assert_eq!(up == down, $addr.is_aligned($size));
+            }
+            if let Some(above) = $addr.checked_add($bytes) {
+                prop_assert!(
+                    $Name::of(above.as_u64()).is_some(),
+                    "{:?} is an address",
+                    above
+                );
+                prop_assert_eq!(above.checked_sub($bytes), Some($addr));
+                prop_assert_eq!(above.checked_bytes_from($addr), Some($bytes));
+            }
+        };
+    }
+
+    proptest! {
+        #[test]
+        fn alignment_and_sums_of_addresses_are_addresses(
+            phys: PhysAddr, virt: VirtAddr, dma: DmaAddr, size: PageSize, bytes: u64,
+        ) {
+            laws!(PhysAddr, phys, size, bytes);
+            laws!(VirtAddr, virt, size, bytes);
+            laws!(DmaAddr, dma, size, bytes);
+        }
+
+        #[test]
+        fn a_frame_and_an_offset_make_an_address(addr: PhysAddr) {
+            let pfn = Pfn::from_addr(addr);
+            prop_assert_eq!(pfn.to_addr().checked_add(addr.page_offset()), Some(addr));
+            prop_assert_eq!(Pfn::try_new(pfn.as_u64()), Ok(pfn));
+        }
+    }
 
     const K4: PageSize = PageSize::SIZE_4K;
 

@@ -2,6 +2,8 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod addr;
+#[cfg(any(test, feature = "proptest"))]
+mod arbitrary;
 mod dma;
 mod error;
 #[cfg(feature = "std")]

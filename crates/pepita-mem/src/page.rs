@@ -4,6 +4,8 @@ use core::fmt;
 
 use pepita_sys::error::Errno;
 
+use crate::addr::PhysAddr;
+
 /// Bytes of a page frame, the unit of everything that counts pages here: 4096.
 ///
 /// It is the base page of x86-64 and of most aarch64 kernels. Mappings ask the host for its own
@@ -17,7 +19,7 @@ pub const PAGE_SHIFT: u32 = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SizeError {
-    /// The size is not a power of two of at least [`PAGE_SIZE`].
+    /// The size is not a power of two from [`PAGE_SIZE`] to [`PageSize::BYTES_MAX`].
     PageSize {
         /// What was asked for.
         bytes: u64,
@@ -42,7 +44,8 @@ impl fmt::Display for SizeError {
         match self {
             Self::PageSize { bytes } => write!(
                 f,
-                "page size {bytes} is not a power of two of at least {PAGE_SIZE} bytes"
+                "page size {bytes} is not a power of two from {PAGE_SIZE} to 2^{} bytes",
+                PhysAddr::BITS
             ),
             Self::Order { order } => {
                 write!(f, "order {order} is above {}", Order::MAX.get())
@@ -53,7 +56,8 @@ impl fmt::Display for SizeError {
 
 impl core::error::Error for SizeError {}
 
-/// Bytes of a page as the hardware maps it: a power of two, at least [`PAGE_SIZE`].
+/// Bytes of a page as the hardware maps it: a power of two, at least [`PAGE_SIZE`], at most all memory that
+/// there can be.
 ///
 /// ```
 /// use pepita_mem::{PAGE_SIZE, PageSize};
@@ -79,12 +83,16 @@ impl PageSize {
     /// The larger huge page of x86-64, and of aarch64 with its 4 KiB granule.
     pub const SIZE_1G: Self = Self { shift: 30 };
 
+    /// The largest size: all physical addresses.
+    pub const BYTES_MAX: u64 = 1 << PhysAddr::BITS;
+
     /// The page size of `bytes`.
     ///
     /// # Errors
-    /// [`SizeError::PageSize`] if it is not a power of two, or below [`PAGE_SIZE`].
+    /// [`SizeError::PageSize`] if it is not a power of two, below [`PAGE_SIZE`] or above
+    /// [`BYTES_MAX`](Self::BYTES_MAX).
     pub const fn try_new(bytes: u64) -> Result<Self, SizeError> {
-        if bytes.is_power_of_two() && bytes >= PAGE_SIZE as u64 {
+        if bytes.is_power_of_two() && bytes >= PAGE_SIZE as u64 && bytes <= Self::BYTES_MAX {
             Ok(Self {
                 shift: bytes.trailing_zeros().to_le_bytes()[0],
             })
@@ -223,7 +231,23 @@ impl fmt::Display for Order {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn an_order_is_that_of_its_frames_and_no_smaller_one_holds_them(order: Order) {
+            prop_assert_eq!(Order::for_frames(order.frames()), Some(order));
+            prop_assert_eq!(Order::for_frames(order.frames() / 2), order.get().checked_sub(1).map(Order::new));
+        }
+
+        #[test]
+        fn a_page_size_is_that_of_its_bytes(size: PageSize) {
+            prop_assert_eq!(PageSize::try_new(size.bytes()), Ok(size));
+            prop_assert_eq!(size.frames() * PAGE_SIZE as u64, size.bytes());
+        }
+    }
 
     #[test]
     fn page_sizes_are_powers_of_two_from_4_kib() {
@@ -236,10 +260,11 @@ mod tests {
             (0, Err(SizeError::PageSize { bytes: 0 })),
             (2048, Err(SizeError::PageSize { bytes: 2048 })),
             (4097, Err(SizeError::PageSize { bytes: 4097 })),
+            (1 << 53, Err(SizeError::PageSize { bytes: 1 << 53 })),
         ] {
             assert_eq!(PageSize::try_new(bytes), want, "{bytes}");
         }
-        assert_eq!(PageSize::try_new(1 << 63).unwrap().bytes(), 1 << 63);
+        assert_eq!(PageSize::try_new(1 << 52).unwrap().bytes(), 1 << 52);
     }
 
     #[test]

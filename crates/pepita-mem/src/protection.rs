@@ -55,3 +55,20 @@ impl BitOr for Protection {
         Self(self.0 | other.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_protection_allows_what_its_parts_allow(a: Protection, b: Protection) {
+            let rights = |one: Protection| [one.is_readable(), one.is_writable(), one.is_executable()];
+            let (a_rights, b_rights) = (rights(a), rights(b));
+            prop_assert_eq!(rights(a | b), [0, 1, 2].map(|right| a_rights[right] || b_rights[right]));
+            prop_assert_eq!(a == b, a_rights == b_rights);
+        }
+    }
+}

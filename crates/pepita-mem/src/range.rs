@@ -284,7 +284,32 @@ impl fmt::Display for PfnRange {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn frames_inside_are_touched_and_frames_touched_hold_the_range(range: PhysRange, at: PhysAddr) {
+            let (inside, touched) = (range.frames_inside(), range.frames_touched());
+            prop_assert!(touched.contains_range(inside) || inside.is_empty());
+            prop_assert!(inside.bytes() <= range.bytes() && range.bytes() <= touched.bytes());
+            for addr in [at, range.start()] {
+                let pfn = Pfn::from_addr(addr);
+                prop_assert!(!range.contains(addr) || touched.contains(pfn));
+                prop_assert!(!inside.contains(pfn) || range.contains(addr));
+            }
+        }
+
+        #[test]
+        fn ranges_overlap_where_a_start_of_one_is_in_the_other(a: PfnRange, b: PfnRange) {
+            let shared = !a.is_empty() && !b.is_empty()
+                && (a.contains(b.start()) || b.contains(a.start()));
+            prop_assert_eq!((a.overlaps(b), b.overlaps(a)), (shared, shared));
+            prop_assert!(!a.contains_range(b) || b.is_empty() || a.overlaps(b));
+            prop_assert!(a.contains_range(a));
+        }
+    }
 
     fn pfns(start: u64, frames: u64) -> PfnRange {
         PfnRange::new(Pfn::new(start), frames)

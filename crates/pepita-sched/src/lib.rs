@@ -15,6 +15,9 @@
 //! trust with your files or network, run it in a virtual machine or a container. No `tracing`
 //! subscriber: spans and events are emitted, the program decides what becomes of them.
 
+#[cfg(any(test, feature = "proptest"))]
+mod arbitrary;
+mod error;
 pub mod executor;
 pub mod fault;
 pub mod pool;

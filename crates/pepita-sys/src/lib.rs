@@ -17,6 +17,8 @@ extern crate std;
 #[macro_use]
 mod abi;
 
+#[cfg(any(test, feature = "proptest"))]
+mod arbitrary;
 pub mod blk_mq;
 pub mod copy;
 pub mod error;

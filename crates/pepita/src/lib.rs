@@ -25,6 +25,33 @@ assert_eq!(scheduler.submit(task).wait()?.stdout_string(), "hello\n");
 "#
 )]
 #![cfg_attr(
+    feature = "sched",
+    doc = r#"
+Parts can be mixed under one error type, which keeps the system's number:
+
+```
+use pepita::error::{Errno, Result};
+use pepita::memory::Mapping;
+use pepita::pool::Pool;
+use pepita::task::Task;
+
+fn output_in_memory(program: &str, bytes: usize) -> Result<Mapping> {
+    let mut memory = Mapping::anonymous(bytes)?;
+    let pool = Pool::builder().cpu_workers(1).build()?;
+    let result = pool.submit(Task::binary(program).arg("hello").build()?)?.wait()?;
+    memory.write_at(0, &result.stdout.bytes)?;
+    Ok(memory)
+}
+
+assert!(output_in_memory("echo", 100)?.as_slice().is_some_and(|text| text.starts_with(b"hello\n")));
+let errno_of = |outcome: Result<Mapping>| outcome.map_err(|error| error.to_errno()).err();
+assert_eq!(errno_of(output_in_memory("/nowhere/tool", 100)), Some(Errno::ENOENT)); // of the task
+assert_eq!(errno_of(output_in_memory("echo", 0)), Some(Errno::EINVAL)); // of the memory
+# Ok::<(), Box<dyn std::error::Error>>(())
+```
+"#
+)]
+#![cfg_attr(
     feature = "kernel",
     doc = r#"
 An operation for io_uring, and what the kernel says of it:
@@ -60,6 +87,9 @@ let sector = io_desc.start_sector();
 "#
 )]
 //! # Features
+//! `proptest` gives the value types of these parts strategies (`Arbitrary`), for property tests of programs that
+//! use them.
+//!
 //! `default` is `std` and every part. `kernel` alone needs neither the standard library nor an
 //! allocator. Features only add: with `default-features = false`, name the parts that you want, and
 //! nothing else is compiled. `proptest` brings what tests of your own need: the suite for block devices,

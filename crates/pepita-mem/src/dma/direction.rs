@@ -70,3 +70,19 @@ directions! {
     FromDevice: CpuReads;
     Bidirectional: CpuWrites CpuReads;
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn bytes_go_one_way_or_both(direction: DmaDirection) {
+            let is_both = direction.to_device() && direction.from_device();
+            prop_assert!(direction.to_device() || direction.from_device());
+            prop_assert_eq!(is_both, direction == DmaDirection::Bidirectional);
+        }
+    }
+}

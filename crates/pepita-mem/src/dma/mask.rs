@@ -52,3 +52,22 @@ impl fmt::Display for DmaMask {
         write!(f, "{} bits", self.bits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_device_with_more_bits_reaches_more_and_one_with_64_all(
+            mask: DmaMask, other: DmaMask, addr: DmaAddr, bytes: u64,
+        ) {
+            let (less, more) = if mask.bits() < other.bits() { (mask, other) } else { (other, mask) };
+            prop_assert!(!less.reaches(addr, bytes) || more.reaches(addr, bytes));
+            prop_assert!(!less.reaches(addr, bytes) || less.reaches(addr, bytes / 2));
+            prop_assert_eq!(DmaMask::ALL.reaches(addr, bytes), bytes == 0 || addr.checked_add(bytes - 1).is_some());
+        }
+    }
+}

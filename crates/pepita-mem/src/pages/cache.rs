@@ -3,10 +3,17 @@
 //! Entered by one at a time; who finds it busy goes elsewhere instead of waiting. The fields are atomic
 //! so that no `unsafe` is needed: between `enter` and the drop of what it gives, they are plain memory.
 
+#[cfg(not(all(test, pepita_loom)))]
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+#[cfg(all(test, pepita_loom))]
+use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// How many frames one cache holds at most.
+#[cfg(not(all(test, pepita_loom)))]
 pub const CACHE_FRAMES: u32 = 126;
+/// A model fills and empties a cache within a few steps.
+#[cfg(all(test, pepita_loom))]
+pub const CACHE_FRAMES: u32 = 2;
 
 /// How many frames come or go when a cache is empty or full: half, so that neither comes again soon. With
 /// the one that is wanted they are 64, and where memory is whole their states are as many bytes as a cache
@@ -24,11 +31,11 @@ pub(super) struct FrameCache {
 }
 
 impl FrameCache {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             is_busy: AtomicBool::new(false),
             len: AtomicU32::new(0),
-            frames: [const { AtomicU32::new(0) }; CACHE_FRAMES as usize],
+            frames: core::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 

@@ -68,3 +68,18 @@ impl BitOr for AllocFlags {
         self.with_address_bits(other.address_bits())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn flags_together_allow_what_each_of_them_allows(a: AllocFlags, b: AllocFlags) {
+            prop_assert_eq!((a | b).end_frame(), a.end_frame().min(b.end_frame()));
+            prop_assert_eq!((a | b, a | AllocFlags::NONE), (b | a, a));
+        }
+    }
+}

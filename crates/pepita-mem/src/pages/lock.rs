@@ -10,13 +10,17 @@ pub(super) use blocking::Lock;
 
 #[cfg(feature = "std")]
 mod blocking {
-    use std::sync::{Mutex, PoisonError};
+    #[cfg(all(test, pepita_loom))]
+    use loom::sync::Mutex;
+    #[cfg(not(all(test, pepita_loom)))]
+    use std::sync::Mutex;
+    use std::sync::PoisonError;
 
     #[derive(Debug)]
     pub(in super::super) struct Lock<T>(Mutex<T>);
 
     impl<T> Lock<T> {
-        pub(in super::super) const fn new(value: T) -> Self {
+        pub(in super::super) fn new(value: T) -> Self {
             Self(Mutex::new(value))
         }
 

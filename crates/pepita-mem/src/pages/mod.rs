@@ -10,6 +10,8 @@ mod cache;
 mod error;
 mod flags;
 mod lock;
+#[cfg(all(test, pepita_loom))]
+mod model;
 mod range;
 mod report;
 mod shared;
@@ -17,6 +19,7 @@ mod shared;
 mod spin;
 mod state;
 #[cfg(test)]
+#[cfg(not(pepita_loom))]
 mod tests;
 mod zones;
 

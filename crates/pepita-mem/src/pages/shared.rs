@@ -73,7 +73,7 @@ impl<'m, const ZONES: usize, const CPUS: usize> SharedPages<'m, ZONES, CPUS> {
             cached: highest.range(),
             states: highest.states(),
             zones: Lock::new(zones),
-            caches: [const { FrameCache::new() }; CPUS],
+            caches: core::array::from_fn(|_| FrameCache::new()),
         }
     }
 

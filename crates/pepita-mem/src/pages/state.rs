@@ -1,7 +1,10 @@
 //! [`FrameState`]: one byte for each frame, which tells every wrong free from a right one.
 
 use core::fmt;
+#[cfg(not(all(test, pepita_loom)))]
 use core::sync::atomic::{AtomicU8, Ordering};
+#[cfg(all(test, pepita_loom))]
+use loom::sync::atomic::{AtomicU8, Ordering};
 
 use crate::page::Order;
 
@@ -69,8 +72,15 @@ impl State {
 
 impl FrameState {
     /// A frame that nobody has added.
+    #[cfg(not(all(test, pepita_loom)))]
     #[must_use]
     pub const fn new() -> Self {
+        Self(AtomicU8::new(State::ABSENT.0))
+    }
+
+    /// The atomics of a model are not made at compile time.
+    #[cfg(all(test, pepita_loom))]
+    pub fn new() -> Self {
         Self(AtomicU8::new(State::ABSENT.0))
     }
 

@@ -266,7 +266,26 @@ impl fmt::Debug for Filter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cause_added_is_matched_and_one_taken_away_is_not(on: RetryOn, cause: Cause, codes: Codes, code: i32) {
+            let failure = match cause {
+                Cause::Timeout => Failure::Timeout,
+                Cause::MemoryLimit => Failure::MemoryLimit,
+                Cause::Start => Failure::Start,
+                Cause::Panic => Failure::Panic,
+                Cause::Other => Failure::Other,
+            };
+            prop_assert!(on.clone().also(cause).matches(&failure));
+            prop_assert!(!on.clone().never(cause).matches(&failure));
+            let contained = codes.contains(code);
+            prop_assert_eq!(on.exits(codes).matches(&Failure::Exit(code)), contained);
+        }
+    }
 
     const EACH: [Failure; 7] = [
         Failure::Exit(1),

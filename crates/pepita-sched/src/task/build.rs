@@ -15,7 +15,7 @@ use crate::executor::{Backend, TaskContext};
 use crate::fault::RetryPolicy;
 
 /// The most CPUs that a Linux kernel can be built for (`NR_CPUS` of x86-64).
-const CPU_MAX: u32 = 8191;
+pub(crate) const CPU_MAX: u32 = 8191;
 
 /// Collects what a [`Task`] is; setters never fail, [`build`](Self::build) checks everything.
 #[derive(Debug)]
@@ -335,7 +335,34 @@ fn check_no_nul(what: &'static str, value: &OsStr) -> Result<(), TaskBuildError>
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::task::Exit;
+
+    proptest! {
+        #[test]
+        fn settings_within_their_limits_are_taken_and_kept(
+            limits: Limits, affinity: CpuAffinity, priority: Priority, backend: Backend, retry: RetryPolicy,
+        ) {
+            let builder = Task::binary("true").limits(limits).affinity(affinity.clone());
+            let task = builder.priority(priority).backend(backend).retry(retry.clone()).build();
+            let task = task.expect("nothing to refuse");
+            prop_assert_eq!((task.priority(), task.backend()), (priority, backend));
+            prop_assert_eq!(task.retry().map(RetryPolicy::max_delay), Some(retry.max_delay()));
+            let Work::Programs(programs) = task.work() else {
+                return Err(TestCaseError::fail("no program"));
+            };
+            prop_assert_eq!((programs.limits, &programs.affinity), (limits, &affinity));
+        }
+
+        #[test]
+        fn a_shell_shows_every_exit_in_a_byte(exit: Exit) {
+            let code = exit.shell_code();
+            prop_assert!((0..=255).contains(&code));
+            prop_assert!(matches!(exit, Exit::Code(_)) || code > 128);
+        }
+    }
 
     #[track_caller]
     fn check(builder: TaskBuilder, want: &str) {

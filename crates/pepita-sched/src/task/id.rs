@@ -132,8 +132,19 @@ impl FromStr for TaskId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use std::collections::HashSet;
+
+    proptest! {
+        #[test]
+        fn any_id_reads_back_from_its_number_and_its_text(id: TaskId, other: TaskId) {
+            prop_assert_eq!(TaskId::from_u128(id.to_u128()), id);
+            prop_assert_eq!(id.to_string().parse(), Ok(id));
+            prop_assert_eq!(id.to_string().cmp(&other.to_string()), id.cmp(&other));
+        }
+    }
 
     #[test]
     fn ids_of_one_thread_rise_and_ids_of_all_threads_differ() {

@@ -19,6 +19,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(any(test, feature = "proptest"))]
+pub(crate) use build::CPU_MAX;
 pub use build::TaskBuilder;
 pub use error::{SpawnError, TaskBuildError, TaskError, Unsupported};
 pub use function::{FunctionOutput, TaskFunction};

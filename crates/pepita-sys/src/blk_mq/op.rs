@@ -161,9 +161,30 @@ impl fmt::Debug for RequestFlags {
     }
 }
 
-#[cfg(all(test, not(pepita_loom)))]
+#[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn flags_together_contain_each_and_no_more(a: RequestFlags, b: RequestFlags) {
+            let mut both = a;
+            both |= b;
+            prop_assert_eq!(both, b | a);
+            prop_assert!(both.contains(a) && both.contains(b) && both.contains(RequestFlags::NONE));
+            prop_assert_eq!(a.contains(b), both == a);
+            prop_assert_eq!(RequestFlags::from_bits(both.bits()), both);
+        }
+
+        #[test]
+        fn no_operation_moves_data_both_ways_or_changes_the_device_by_reading(op: RequestOp) {
+            prop_assert!(!(op.reads_data() && op.writes_data()));
+            prop_assert!(!op.reads_data() || !op.changes_device());
+            prop_assert!(!op.writes_data() || op.changes_device());
+        }
+    }
 
     #[test]
     fn unknown_flags_are_kept_and_shown() {

@@ -5,7 +5,7 @@
 //! hint says. Nothing here waits: a caller that finds no tag decides what to do.
 //!
 //! # Invariants
-//! * one-holder: a bit is set by the one `fetch_or` that found it clear, and cleared by the one `fetch_and`
+//! * one-holder: a bit is set by the one exchange that found it clear, and cleared by the one `fetch_and`
 //!   that found it set. Setting acquires what clearing released, so a tag's next holder sees what its last
 //!   one wrote.
 
@@ -15,6 +15,8 @@ use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(all(test, pepita_loom))]
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::error::{Errno, KernelError};
 
 /// The most tags of a queue: a tag is 16 bits, with one value to spare.
 const TAGS_MAX: u32 = 1 << 15;
@@ -135,6 +137,23 @@ impl fmt::Display for TagError {
 
 impl core::error::Error for TagError {}
 
+impl TagError {
+    /// The error number that a system call would give: `EBUSY` for storage in use, else `EINVAL`.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::StorageInUse => Errno::EBUSY,
+            _ => Errno::EINVAL,
+        }
+    }
+}
+
+impl From<TagError> for KernelError {
+    fn from(error: TagError) -> Self {
+        Self::from_errno("managing tags", error.errno())
+    }
+}
+
 /// Storage for up to 64 tags, on a cache line of its own (two, where the processor fetches lines in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
@@ -247,17 +266,20 @@ impl Bitmap {
 /// Sets a clear bit among the lowest `valid` ones of `word`, from bit `from` on, then from bit 0 on.
 fn set_any_bit(word: &AtomicU64, valid: u32, from: u32) -> Option<u32> {
     let mask = u64::MAX >> (WORD_BITS_MAX - valid);
+    let mut seen = word.load(Ordering::Relaxed);
     loop {
-        let free = !word.load(Ordering::Relaxed) & mask;
+        let free = !seen & mask;
         if free == 0 {
             return None;
         }
         let behind = free & (u64::MAX << from);
         let bit = if behind == 0 { free } else { behind }.trailing_zeros();
-        // One-holder; acquires what the last holder wrote. Only the one bit is looked at, so that this is one
-        // instruction (`lock bts`) and no loop.
-        if word.fetch_or(1 << bit, Ordering::Acquire) & (1 << bit) == 0 {
-            return Some(bit);
+        // One-holder; acquires what the last holder wrote. A `fetch_or` of which one bit is looked at becomes
+        // `lock bts`, which takes longer.
+        let set = seen | 1 << bit;
+        match word.compare_exchange_weak(seen, set, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => return Some(bit),
+            Err(now) => seen = now,
         }
     }
 }

@@ -236,7 +236,7 @@ errnos! {
     ENOBUFS = 105 "no buffer available";
     EISCONN = 106 "socket is connected";
     ENOTCONN = 107 "socket is not connected";
-    ESHUTDOWN = 108 "socket is shut down";
+    ESHUTDOWN = 108 "shut down, takes nothing more";
     ETOOMANYREFS = 109 "too many references";
     ETIMEDOUT = 110 "timed out";
     ECONNREFUSED = 111 "connection refused";
@@ -274,7 +274,20 @@ errnos! {
 mod tests {
     use std::string::ToString;
 
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::error::KernelError;
+
+    proptest! {
+        #[test]
+        fn a_number_goes_through_a_result_and_an_error_unchanged(errno: Errno, error: KernelError) {
+            prop_assert_eq!(Errno::of_result(-errno.raw()), Some(errno));
+            prop_assert_eq!(KernelError::from_errno(error.operation(), error.to_errno()), error);
+            prop_assert_eq!(error.is_retriable(), error.to_errno().is_retriable());
+            prop_assert_eq!(errno.name().is_some(), errno.description().is_some());
+        }
+    }
 
     #[test]
     fn a_number_without_a_name_is_kept_and_shown() {

@@ -91,3 +91,23 @@ pub struct IoUringCqe32 {
 }
 
 const _: () = assert!(size_of::<IoUringCqe32>() == 2 * size_of::<IoUringCqe>());
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_completion_is_a_result_or_an_error(cqe: IoUringCqe, large: IoUringCqe32) {
+            for cqe in [cqe, large.cqe] {
+                prop_assert_eq!(cqe.is_success(), cqe.errno().is_none());
+                match cqe.result() {
+                    Ok(value) => prop_assert_eq!(i64::from(value), i64::from(cqe.res)),
+                    Err(errno) => prop_assert_eq!(errno.raw(), -cqe.res),
+                }
+            }
+        }
+    }
+}

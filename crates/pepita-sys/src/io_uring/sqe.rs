@@ -276,3 +276,37 @@ impl From<IoUringSqe> for IoUringSqe128 {
         Self { sqe, rest: [0; 8] }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_setter_changes_its_own_field(sqe: IoUringSqe, user_data: u64, flags: u8) {
+            prop_assert_eq!(IoUringSqe { user_data: sqe.user_data, ..sqe.user_data(user_data) }, sqe);
+            prop_assert_eq!(sqe.user_data(user_data).user_data, user_data);
+            let more = sqe.flags(flags);
+            prop_assert_eq!(IoUringSqe { flags: sqe.flags, ..more }, sqe);
+            prop_assert_eq!(more.flags, sqe.flags | flags);
+        }
+
+        #[test]
+        fn a_large_entry_begins_with_the_small_one(large: IoUringSqe128) {
+            let again = IoUringSqe128::from(large.sqe);
+            prop_assert_eq!((again.sqe, again.rest), (large.sqe, [0; 8]));
+            let [addr3, pad2] = [large.sqe.addr3, large.sqe.pad2].map(u64::to_ne_bytes);
+            let mut bytes = [0; 80];
+            bytes[..8].copy_from_slice(&addr3);
+            bytes[8..16].copy_from_slice(&pad2);
+            for (to, from) in bytes[16..].chunks_exact_mut(8).zip(large.rest) {
+                to.copy_from_slice(&from.to_ne_bytes());
+            }
+            let command = IoUringSqe128::uring_cmd(large.sqe.fd, 7, &bytes);
+            prop_assert_eq!((command.sqe.addr3, command.sqe.pad2), (large.sqe.addr3, large.sqe.pad2));
+            prop_assert_eq!(command.rest, large.rest);
+        }
+    }
+}

@@ -131,3 +131,23 @@ impl UblkCtrlCmd {
         IoUringSqe128::uring_cmd(fd, self.cmd_op, &bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::io_uring::IORING_OP_URING_CMD;
+
+    proptest! {
+        #[test]
+        fn a_submission_holds_the_command_where_the_kernel_reads_it(command: UblkCtrlCmd, fd: i32) {
+            let UblkCtrlCmd { cmd_op, cmd } = command;
+            let IoUringSqe128 { sqe, rest } = command.sqe(fd);
+            prop_assert_eq!((sqe.opcode, sqe.fd, sqe.off), (IORING_OP_URING_CMD, fd, u64::from(cmd_op)));
+            let first = u64::from(cmd.dev_id) | u64::from(cmd.queue_id) << 32 | u64::from(cmd.len) << 48;
+            prop_assert_eq!((sqe.addr3, sqe.pad2), (first, cmd.addr));
+            prop_assert_eq!(rest, [cmd.data[0], u64::from(cmd.dev_path_len), 0, 0, 0, 0, 0, 0]);
+        }
+    }
+}

@@ -269,3 +269,32 @@ impl UblkIoCmd {
         self.sqe(UBLK_U_IO_COMMIT_AND_FETCH_REQ, fd)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_request_is_told_in_sectors_and_bytes(desc: UblkIoDesc) {
+            prop_assert_eq!(u32::from(desc.op()) | desc.flags(), desc.op_flags);
+            prop_assert_eq!(desc.byte_offset() / SECTOR_SIZE, desc.start_sector());
+            prop_assert_eq!(desc.byte_len() / SECTOR_SIZE, u64::from(desc.nr_sectors()));
+        }
+
+        #[test]
+        fn a_submission_holds_the_result_where_the_kernel_reads_it(command: UblkIoCmd, cmd_op: u32, fd: i32) {
+            let UblksrvIoCmd { q_id, tag, result, addr } = command.cmd;
+            let again = UblkIoCmd::completed(q_id, tag, result).buffer(addr);
+            prop_assert_eq!(again, command);
+            let sqe = command.sqe(cmd_op, fd);
+            prop_assert_eq!((sqe.fd, sqe.off, sqe.pad2), (fd, u64::from(cmd_op), addr));
+            let [low, high, third, fourth] = result.to_le_bytes();
+            let [queue, tag] = [q_id, tag].map(u16::to_le_bytes);
+            let first = [queue[0], queue[1], tag[0], tag[1], low, high, third, fourth];
+            prop_assert_eq!(sqe.addr3.to_le_bytes(), first);
+        }
+    }
+}

@@ -87,7 +87,7 @@ impl Ring {
         self.fd.as_raw()
     }
 
-    fn supports(&self, op: u8) -> bool {
+    pub(crate) fn supports(&self, op: u8) -> bool {
         let mut probe = [0_u64; 2 + 256];
         let arg = probe.as_mut_ptr().expose_provenance();
         self.register(IORING_REGISTER_PROBE, arg, 256)

@@ -36,13 +36,14 @@ fn policy(jitter: Jitter) -> impl Strategy<Value = RetryPolicy> {
     })
 }
 
-fn any_policy() -> impl Strategy<Value = RetryPolicy> {
-    prop_oneof![
-        policy(Jitter::None),
-        policy(Jitter::Full),
-        policy(Jitter::Equal),
-        policy(Jitter::Decorrelated),
-    ]
+/// Any policy, without an end to its attempts.
+fn endless() -> impl Strategy<Value = RetryPolicy> {
+    any::<RetryPolicy>().prop_map(|policy| RetryPolicy {
+        max_attempts: u32::MAX,
+        total_time: None,
+        retry_on: RetryOn::anything(),
+        ..policy
+    })
 }
 
 /// Attempt numbers around every boundary: the first, the seed's overflow at 33, the last.
@@ -53,7 +54,7 @@ fn attempt() -> impl Strategy<Value = u32> {
 proptest! {
     #[test]
     fn unjittered_delays_never_decrease_and_never_exceed_the_cap(
-        policy in any_policy(), n in attempt(),
+        policy: RetryPolicy, n in attempt(),
     ) {
         let delay = policy.delay_for_attempt(n);
         prop_assert!(delay <= policy.max_delay());
@@ -61,9 +62,24 @@ proptest! {
     }
 
     #[test]
-    fn the_first_delay_is_the_base_delay(policy in any_policy()) {
+    fn the_first_delay_is_the_base_delay(policy: RetryPolicy) {
         prop_assert_eq!(policy.delay_for_attempt(0), Duration::ZERO);
         prop_assert_eq!(policy.delay_for_attempt(1), policy.base_delay());
+    }
+
+    #[test]
+    fn no_task_runs_more_often_longer_or_after_other_failures_than_its_policy_says(
+        policy: RetryPolicy, failure: Failure, made in attempt(), seed: u64, elapsed: Duration,
+    ) {
+        let matches = policy.retry_on().matches(&failure);
+        let may = matches && made < policy.max_attempts();
+        prop_assert_eq!(policy.should_retry(made, &failure), may);
+        let delay = policy.backoff(seed).next_delay(&failure, elapsed);
+        prop_assert!(delay.is_none() || (matches && policy.max_attempts() > 1));
+        if let (Some(delay), Some(total)) = (delay, policy.total_time()) {
+            prop_assert!(elapsed.saturating_add(delay) < total);
+        }
+        prop_assert!(delay.is_none_or(|delay| delay <= policy.max_delay()));
     }
 
     #[test]
@@ -144,7 +160,7 @@ proptest! {
 
     #[test]
     fn neither_jitter_nor_hint_exceeds_the_cap(
-        policy in any_policy(), seed: u64, hints in prop::collection::vec(base(), 1..50),
+        policy in endless(), seed: u64, hints in prop::collection::vec(base(), 1..50),
     ) {
         let mut backoff = policy.backoff(seed);
         for hint in hints {
@@ -155,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn equal_seeds_give_equal_delays(policy in any_policy(), seed: u64) {
+    fn equal_seeds_give_equal_delays(policy: RetryPolicy, seed: u64) {
         let (mut one, mut two) = (policy.backoff(seed), policy.backoff(seed));
         for _ in 0..20 {
             let delay = one.next_delay(&EXIT, Duration::ZERO);
@@ -165,7 +181,7 @@ proptest! {
 
     #[test]
     fn a_hint_raises_one_delay_and_not_the_next(
-        policy in any_policy(), seed: u64, hint in base(),
+        policy in endless(), seed: u64, hint in base(),
     ) {
         let (mut hinted, mut plain) = (policy.backoff(seed), policy.backoff(seed));
         let raised = hinted.next_delay_after(&EXIT, Duration::ZERO, hint).unwrap();
@@ -178,7 +194,7 @@ proptest! {
 
     #[test]
     fn no_attempt_begins_at_or_after_the_total_time(
-        policy in any_policy(), total_ns in 1_u64.., elapsed: Duration, seed: u64,
+        policy in endless(), total_ns in 1_u64.., elapsed: Duration, seed: u64,
     ) {
         let total_time = Duration::from_nanos(total_ns);
         let policy = RetryPolicy { total_time: Some(total_time), ..policy };

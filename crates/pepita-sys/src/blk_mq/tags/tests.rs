@@ -13,7 +13,46 @@ fn storage(config: TagSetConfig) -> Vec<TagWord> {
 mod plain {
     use std::collections::BTreeSet;
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_valid_configuration_makes_a_set_with_its_tags(config: TagSetConfig, index: u32) {
+            prop_assert_eq!(config.validate(), Ok(()));
+            let words = storage(config);
+            let tags = TagSet::new(config, &words).expect("a set");
+            prop_assert_eq!((tags.depth(), tags.in_use()), (config.queue_depth, 0));
+            let mut hint = TagHint::new(index);
+            let tag = tags.alloc(&mut hint).expect("all are free");
+            prop_assert!((config.reserved_tags..config.queue_depth).contains(&tag));
+            let reserved = (config.reserved_tags > 0).then_some(0);
+            prop_assert_eq!(tags.alloc_reserved(), reserved);
+            prop_assert_eq!(tags.free(tag, &mut hint), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_error_has_the_number_that_a_call_would_give() {
+        let depth = TagError::Depth {
+            depth: 0,
+            reserved: 0,
+        };
+        let storage = TagError::Storage {
+            words: 0,
+            needed: 1,
+        };
+        for (error, errno) in [
+            (TagError::NoQueue, Errno::EINVAL),
+            (depth, Errno::EINVAL),
+            (storage, Errno::EINVAL),
+            (TagError::StorageInUse, Errno::EBUSY),
+            (TagError::NotInUse { tag: 1 }, Errno::EINVAL),
+        ] {
+            assert_eq!(KernelError::from(error).to_errno(), errno, "{error}");
+        }
+    }
 
     #[test]
     fn every_tag_is_given_out_once_whatever_the_depth() {

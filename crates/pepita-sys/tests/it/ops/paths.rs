@@ -1,3 +1,4 @@
+use std::ffi::CStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -181,19 +182,21 @@ fn attributes_are_set_and_got_by_path_and_descriptor() {
     let path = folder.path().join("file");
     fs::write(&path, "").expect("room on the disk");
     let (file, path) = (fs::File::open(&path).expect("it is there"), c_path(&path));
-    let (one, two) = (c"user.one".as_ptr(), c"user.two".as_ptr());
-    let set = ring.run(IoUringSqe::setxattr(
-        path.as_ptr(),
-        one,
-        b"first".as_ptr(),
-        5,
-        0,
-    ));
-    if set.errno() == Some(Errno::EOPNOTSUPP) {
-        println!("SKIPPED: {test}: the file system of target/ has no user attributes");
+    let set =
+        |name: &CStr| IoUringSqe::setxattr(path.as_ptr(), name.as_ptr(), b"first".as_ptr(), 5, 0);
+    let (mut one, mut two) = (c"user.one", c"user.two");
+    let mut first = ring.run(set(one));
+    if first.errno() == Some(Errno::EOPNOTSUPP) {
+        // Where users have none, as in tmpfs before 6.6, root may have some.
+        (one, two) = (c"trusted.one", c"trusted.two");
+        first = ring.run(set(one));
+    }
+    if let Some(Errno::EOPNOTSUPP | Errno::EPERM) = first.errno() {
+        println!("SKIPPED: {test}: the file system of target/ has no attributes for this user");
         return;
     }
-    assert_eq!(set.result(), Ok(0));
+    assert_eq!(first.result(), Ok(0));
+    let (one, two) = (one.as_ptr(), two.as_ptr());
     ring.good(IoUringSqe::fsetxattr(
         fd(&file),
         two,

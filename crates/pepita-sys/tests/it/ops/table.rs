@@ -2,6 +2,10 @@
 
 use std::fmt::Write;
 
+use pepita_sys::io_uring::IORING_OP_NOP;
+
+use crate::ring::Ring;
+
 /// Operation, the kernel that brought it (io_uring_enter(2)), its builder, and the test that submits it.
 /// Without builder: nothing here can run it.
 const OPERATIONS: [(&str, &str, &str, &str); 65] = [
@@ -396,6 +400,36 @@ fn every_operation_has_its_number_and_kernel() {
     }
     let last = format!("const IORING_OP_LAST {}", OPERATIONS.len());
     assert!(headers.contains(&last), "an operation is missing here");
+}
+
+/// `6.12.117+deb12` as (6, 12).
+fn version(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => panic!("{release:?} is no kernel"),
+    }
+}
+
+/// With older and newer kernels (`cargo xtask lab --kernel 6.1`) this also holds the skips of the tests true.
+#[test]
+fn the_running_kernel_has_the_operations_that_came_up_to_it() {
+    let test = "ops::table::the_running_kernel_has_the_operations_that_came_up_to_it";
+    let Some(ring) = Ring::for_test(test, IORING_OP_NOP) else {
+        return;
+    };
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("proc is mounted");
+    let running = version(&release);
+    for (code, (name, since, builder, _)) in (0..).zip(OPERATIONS) {
+        // Those without a builder need a kernel that was configured for them.
+        if !builder.is_empty() {
+            assert_eq!(
+                ring.supports(code),
+                version(since) <= running,
+                "{name} since {since}"
+            );
+        }
+    }
 }
 
 #[test]
