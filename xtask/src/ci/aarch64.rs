@@ -2,6 +2,7 @@
 //!
 //! The pinned toolchain brings no standard library for it, so Debian's compiler is used, under QEMU's user
 //! emulation. That has no io_uring: operations are compiled and their layouts checked, not submitted.
+//! The program in kernel mode runs as far as it can without.
 //! Programs are static, since threads of dynamic ones hang in the emulation of Debian 12.
 
 use std::path::Path;
@@ -9,10 +10,22 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use super::kernel_mode;
 use super::step::{Cargo, Step};
 use crate::debian::{self, Tool};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
+
+const TARGET_DIR: &str = "target/aarch64";
+
+const EMULATOR: &str = "qemu-aarch64-static";
+
+/// For programs with the C library.
+const STATIC: &str = "-C target-feature=+crt-static";
+
+/// For programs without: atomics as instructions. Debian's compiler has functions for them, which choose at
+/// start-up and want the C library for it.
+const BARE: &str = "-C target-feature=+lse";
 
 /// The standard library for [`TARGET`], where Debian's package puts it.
 const LIBRARY: &str = "/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib";
@@ -31,13 +44,22 @@ const TOOLS: [Tool; 4] = [
         package: "gcc-aarch64-linux-gnu",
     },
     Tool {
-        program: "qemu-aarch64-static",
+        program: EMULATOR,
         package: "qemu-user-static",
     },
 ];
 
-/// The crates whose own assembly this step compiles; those with tests for it are run besides.
-const COMPILED: [&str; 2] = ["pepita-sys", "pepita-sched"];
+/// The crates that this step compiles: those with assembly, and what kernel mode is made of.
+const COMPILED: [&str; 4] = ["pepita-sys", "pepita-sched", "pepita-mem", "pepita-io"];
+
+/// The crates that have a core without std.
+const CORES: [&str; 3] = ["pepita-sys", "pepita-mem", "pepita-io"];
+
+/// The tests of pepita-io that need no ring.
+const WITHOUT_RING: [&str; 2] = [
+    "ring::setup::a_wrong_size_is_named",
+    "ring::setup::a_cpu_for_a_thread_that_is_not_there",
+];
 
 /// The step.
 ///
@@ -48,31 +70,40 @@ pub(super) fn step() -> Result<Step> {
         debian::quiet(Command::new("dpkg").args(["--add-architecture", "arm64"]))?;
     }
     debian::ensure_tools(&TOOLS)?;
-    let mut compile = cargo(&["build", "--quiet", "--all-features"]);
-    for package in COMPILED {
-        compile = compile.args(&["--package", package]);
-    }
-    let tests = |which: &[&str]| cargo(&["test", "--package", "pepita-sys"]).args(which);
+    let compile = of(&["build", "--quiet", "--all-features"], &COMPILED);
+    let cores = of(&["build", "--quiet", "--no-default-features"], &CORES);
+    let tests = |package: &str, which: &[&str], named: &[&str]| {
+        let test = cargo(&["test", "--package", package], STATIC).args(which);
+        test.tests().args(named)
+    };
+    let program = format!("{TARGET_DIR}/{TARGET}/release/kernel-mode");
     Ok(Step::of(compile)
-        .then(tests(&["--lib"]).tests())
-        .then(tests(&["--test", "it"]).tests().args(&["syscall::"])))
+        .then(cores)
+        .then(tests("pepita-sys", &["--lib"], &[]))
+        .then(tests("pepita-sys", &["--test", "it"], &["syscall::"]))
+        .then(tests("pepita-io", &["--test", "it"], &WITHOUT_RING))
+        .then(kernel_mode::build_by(cargo(&["build", "--quiet"], BARE)))
+        .then(kernel_mode::run_without_ring(&program, EMULATOR))
+        .judged_by(kernel_mode::judge_without_ring))
+}
+
+/// A command of Cargo on `packages`.
+fn of(arguments: &[&str], packages: &[&str]) -> Cargo {
+    let all = cargo(arguments, STATIC);
+    packages
+        .iter()
+        .fold(all, |cargo, package| cargo.args(&["--package", package]))
 }
 
 /// Cargo with Debian's compiler.
-fn cargo(arguments: &[&str]) -> Cargo {
+fn cargo(arguments: &[&str], flags: &str) -> Cargo {
     Cargo::new(arguments)
-        .args(&["--target", TARGET, "--target-dir", "target/aarch64"])
+        .args(&["--target", TARGET, "--target-dir", TARGET_DIR])
         .env("RUSTC", "/usr/bin/rustc")
         .env(
             "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
             "aarch64-linux-gnu-gcc",
         )
-        .env(
-            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER",
-            "qemu-aarch64-static",
-        )
-        .env(
-            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-            "-C target-feature=+crt-static",
-        )
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", EMULATOR)
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS", flags)
 }

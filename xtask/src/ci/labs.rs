@@ -1,4 +1,5 @@
-//! The tests that need the lab's kernel: every crate's `tests/lab.rs`, in one boot.
+//! The tests that need the lab's kernel: every crate's `tests/lab.rs`, in one boot; some in a second one, of
+//! the oldest kernel that pepita is for.
 //!
 //! Such a test is an ordinary integration test. Outside the lab (`PEPITA_LAB` is not set) it prints
 //! `SKIPPED: <test>: only in the lab` and returns. Here its binary is built on the host and run inside,
@@ -11,13 +12,20 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::kernel_mode;
 use super::report;
 use super::step::{Cargo, Step};
 use crate::tidy::manifests::Package;
 use crate::{debian, workspace_root};
 
-/// Time limit of the boot and all tests.
+/// Time limit of a boot and all its tests.
 const LIMIT_SECONDS: &str = "900";
+
+/// The oldest kernel that pepita is for.
+const OLDEST: &str = "6.1";
+
+/// The crates whose tests run on that one too.
+const ON_OLDEST: [&str; 1] = ["pepita"];
 
 /// Builds the tests, and plans the boot.
 pub(super) fn step(packages: &[Package]) -> Result<Step> {
@@ -35,21 +43,13 @@ pub(super) fn step(packages: &[Package]) -> Result<Step> {
         );
         return Ok(Step::nothing("a lab needs root: run this step with sudo"));
     }
-    let arguments = [
-        "xtask",
-        "lab",
-        "--name",
-        "ci",
-        "--timeout",
-        LIMIT_SECONDS,
-        "--",
-        "sh",
-        "-c",
-    ];
-    let cargo = Cargo::new(&arguments)
-        .args(&[&script(&tests)])
-        .env("PEPITA_TEST_SET", "ci");
-    Ok(Step::of(cargo).judged_by(|printed| {
+    let old = tests
+        .iter()
+        .filter(|test| ON_OLDEST.contains(&test.package.as_str()));
+    let step = Step::of(kernel_mode::build())
+        .then(boot("ci", &[], &script(&tests)))
+        .then(boot("ci-oldest", &["--kernel", OLDEST], &script(old)));
+    Ok(step.judged_by(|printed| {
         ensure!(
             !printed.contains(": only in the lab"),
             "a lab test skipped itself inside the lab:\n{printed}"
@@ -58,9 +58,18 @@ pub(super) fn step(packages: &[Package]) -> Result<Step> {
     }))
 }
 
+/// Runs `script` in the lab `name`.
+fn boot(name: &str, options: &[&str], script: &str) -> Cargo {
+    Cargo::new(&["xtask", "lab", "--name", name, "--timeout", LIMIT_SECONDS])
+        .args(options)
+        .args(&["--", "sh", "-c", script])
+        .env("PEPITA_TEST_SET", "ci")
+}
+
 /// A test binary and the folder that it runs in.
 #[derive(Debug)]
 struct Test {
+    package: String,
     binary: String,
     folder: String,
 }
@@ -85,7 +94,11 @@ fn build(package: &Package) -> Result<Test> {
         .context("a manifest has a folder")?
         .display()
         .to_string();
-    Ok(Test { binary, folder })
+    Ok(Test {
+        package: package.name.clone(),
+        binary,
+        folder,
+    })
 }
 
 /// The test binary that cargo's messages name.
@@ -112,9 +125,9 @@ fn binary_of(messages: &str) -> Option<String> {
 }
 
 /// Runs every binary, one test at a time (they share the kernel's devices), and fails if one did.
-fn script(tests: &[Test]) -> String {
+fn script<'a>(tests: impl IntoIterator<Item = &'a Test>) -> String {
     let mut script = "failed=0\n".to_owned();
-    for Test { binary, folder } in tests {
+    for Test { binary, folder, .. } in tests {
         let _ = writeln!(
             script,
             "cd '{folder}' && '{binary}' --test-threads=1 --show-output || failed=1"
@@ -138,6 +151,7 @@ mod tests {
     #[test]
     fn one_failed_binary_fails_the_boot_but_the_others_run() {
         let test = |binary: &str| Test {
+            package: String::new(),
             binary: binary.into(),
             folder: "/".into(),
         };

@@ -5,6 +5,7 @@
 
 mod aarch64;
 mod coverage;
+mod kernel_mode;
 mod labs;
 mod report;
 mod step;
@@ -91,6 +92,7 @@ fn plans(options: &Options, packages: &[Package]) -> Result<Vec<(String, Plan)>>
             ("coverage", Box::new(|_| coverage::floor())),
             ("loom", Box::new(|_| Ok(loom()))),
             ("sanitizer", Box::new(|_| sanitizer())),
+            ("kernel-mode", Box::new(|_| Ok(kernel_mode::step()))),
             ("aarch64", Box::new(|_| aarch64::step())),
             ("benches", Box::new(|_| Ok(benches()))),
             ("lab", Box::new(labs::step)),

@@ -21,6 +21,14 @@ const FOREIGN: [&str; 8] = [
     "vcpkg",
 ];
 
+/// What kernel mode is made of: a package, and the features that it has there.
+const KERNEL_MODE: [(&str, &[&str]); 4] = [
+    ("pepita", &["--features", "kernel"]),
+    ("pepita-io", &[]),
+    ("pepita-mem", &[]),
+    ("pepita-sys", &[]),
+];
+
 /// Applies all rules of this module.
 pub(super) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -28,21 +36,12 @@ pub(super) fn check(root: &Path, packages: &[Package]) -> Result<Vec<Finding>> {
         let tree = tree(root, &["--package", &package.name, "--all-features"])?;
         findings.extend(foreign(&package.name, &tree));
     }
-    if packages
-        .iter()
-        .any(|package| package.name == "pepita" && package.features.contains_key("kernel"))
-    {
-        let tree = tree(
-            root,
-            &[
-                "--package",
-                "pepita",
-                "--no-default-features",
-                "--features",
-                "kernel",
-            ],
-        )?;
-        findings.extend(external(&tree));
+    for (package, features) in KERNEL_MODE {
+        if packages.iter().any(|other| other.name == package) {
+            let options = ["--package", package, "--no-default-features"];
+            let tree = tree(root, &[&options, features].concat())?;
+            findings.extend(external(package, &tree));
+        }
     }
     Ok(findings)
 }
@@ -80,18 +79,22 @@ fn foreign(package: &str, tree: &str) -> Vec<Finding> {
         .collect()
 }
 
-fn external(tree: &str) -> Vec<Finding> {
+fn external(package: &str, tree: &str) -> Vec<Finding> {
     let mut found: Vec<&str> = tree
         .lines()
         .filter(|line| !line.is_empty() && !line.contains("(/"))
         .collect();
     found.sort_unstable();
     found.dedup();
-    let what =
-        |line| format!("kernel mode depends on {line}: it must depend on this workspace only");
+    let what = |line| {
+        format!(
+            "in kernel mode, {package} depends on {line}: it must depend on this workspace only"
+        )
+    };
+    let manifest = format!("crates/{package}/Cargo.toml");
     found
         .into_iter()
-        .map(|line| Finding::error("crates/pepita/Cargo.toml", 1, what(line)))
+        .map(|line| Finding::error(&manifest, 1, what(line)))
         .collect()
 }
 
@@ -117,11 +120,12 @@ mod tests {
     #[test]
     fn a_registry_crate_in_kernel_mode_is_an_error() {
         let found = external(
+            "pepita",
             "pepita v0.1.2 (/w/crates/pepita)\npepita-sys v0.1.2 (/w/crates/pepita-sys)\nlibc v0.2.0\n",
         );
         assert_eq!(found.len(), 1);
         assert!(
-            found[0].what.contains("kernel mode depends on libc v0.2.0"),
+            found[0].what.contains("pepita depends on libc v0.2.0"),
             "{}",
             found[0]
         );

@@ -6,6 +6,7 @@
 mod graph;
 pub(crate) mod manifests;
 mod sources;
+mod unsafe_files;
 mod words;
 
 use std::fmt;

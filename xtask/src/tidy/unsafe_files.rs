@@ -1,0 +1,316 @@
+//! Where `unsafe` may stand.
+
+/// The only files with `unsafe`: file, why it cannot do without.
+pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
+    (
+        "benches/src/pages/heap.rs",
+        "the peer's heap takes memory by its address",
+    ),
+    (
+        "benches/src/uring/reads.rs",
+        "raw rings read into raw buffers",
+    ),
+    ("benches/src/uring/rings.rs", "raw rings take raw entries"),
+    (
+        "crates/pepita-cli/src/doctor/raw.rs",
+        "questions to the kernel that no safe wrapper asks",
+    ),
+    (
+        "crates/pepita-cli/src/run/closed.rs",
+        "looks at standard output before the standard library does",
+    ),
+    (
+        "crates/pepita-io/src/buf.rs",
+        "implementations promise that memory stays where it is",
+    ),
+    (
+        "crates/pepita-io/src/local/cell.rs",
+        "gives out what it holds without keeping count",
+    ),
+    (
+        "crates/pepita-io/src/local/driver.rs",
+        "pushes the entries of operations",
+    ),
+    ("crates/pepita-io/src/local/multi.rs", "starts operations"),
+    ("crates/pepita-io/src/local/op.rs", "starts operations"),
+    (
+        "crates/pepita-io/src/local/park.rs",
+        "a waker without a count",
+    ),
+    (
+        "crates/pepita-io/src/local/pool.rs",
+        "takes the buffers that completions name",
+    ),
+    (
+        "crates/pepita-io/src/ops/files.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/mod.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/net.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/time.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/wait.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ring/buffer_pool/mod.rs",
+        "lends its memory to the kernel",
+    ),
+    (
+        "crates/pepita-io/src/ring/buffer_ring.rs",
+        "describes buffers in memory that is shared with the kernel",
+    ),
+    (
+        "crates/pepita-io/src/ring/calls.rs",
+        "enters the kernel with what was pushed",
+    ),
+    (
+        "crates/pepita-io/src/ring/entry.rs",
+        "writes and reads entries in shared memory",
+    ),
+    (
+        "crates/pepita-io/src/ring/mod.rs",
+        "pushing an entry is a promise about memory",
+    ),
+    (
+        "crates/pepita-io/src/ring/queue.rs",
+        "writes and reads entries in shared memory",
+    ),
+    (
+        "crates/pepita-io/src/ring/region.rs",
+        "maps the memory of a ring",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/buffers.rs",
+        "registers memory by its addresses",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/files.rs",
+        "passes lists of descriptors by their addresses",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/message.rs",
+        "a completion that is sent is a promise to who takes it",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/operations.rs",
+        "pairs register operations with what they take",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/probe.rs",
+        "asks with the address of where the answer goes",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/restrictions.rs",
+        "passes a list of restrictions by its address",
+    ),
+    (
+        "crates/pepita-io/src/ring/register/workers.rs",
+        "passes a set of CPUs by its address",
+    ),
+    (
+        "crates/pepita-io/src/ring/wait_region.rs",
+        "writes wait arguments in memory that is shared with the kernel",
+    ),
+    (
+        "crates/pepita-io/tests/it/filter.rs",
+        "puts a seccomp filter on a thread",
+    ),
+    (
+        "crates/pepita-io/tests/it/local/holes.rs",
+        "answers LeakSanitizer by the name of a function",
+    ),
+    (
+        "crates/pepita-io/tests/it/ram.rs",
+        "plays a front end of requests without data",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/buffers.rs",
+        "lends buffers to the kernel and takes them back",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/mod.rs",
+        "pushes entries that lead to memory",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/register/buffers.rs",
+        "registers the memory of tests",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/register/settings.rs",
+        "makes eventfds, and sends completions",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/sizes.rs",
+        "pushes entries of all sizes",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/streams.rs",
+        "takes buffers of completions",
+    ),
+    (
+        "crates/pepita-io/tests/it/ring/waits.rs",
+        "sends this thread a signal",
+    ),
+    (
+        "crates/pepita-mem/src/dma/coherent.rs",
+        "only the driver knows when a device is done",
+    ),
+    (
+        "crates/pepita-mem/src/dma/flight.rs",
+        "only the driver knows when a device is done",
+    ),
+    (
+        "crates/pepita-mem/src/dma/list.rs",
+        "lets devices at the caller's memory",
+    ),
+    (
+        "crates/pepita-mem/src/dma/platform.rs",
+        "implementations vouch for memory and addresses",
+    ),
+    (
+        "crates/pepita-mem/src/dma/region.rs",
+        "copies from and to memory that devices share",
+    ),
+    (
+        "crates/pepita-mem/src/host/dma.rs",
+        "gives memory of this process to devices",
+    ),
+    (
+        "crates/pepita-mem/src/host/guest.rs",
+        "gives memory of a memfd to devices",
+    ),
+    (
+        "crates/pepita-mem/src/host/mapping.rs",
+        "maps memory, and reaches it by its address",
+    ),
+    (
+        "crates/pepita-mem/src/host/numa.rs",
+        "system calls that rustix lacks",
+    ),
+    (
+        "crates/pepita-mem/src/pages/spin.rs",
+        "a lock gives out what it guards",
+    ),
+    (
+        "crates/pepita-mem/tests/it/dma.rs",
+        "plays the driver of a device",
+    ),
+    (
+        "crates/pepita-mem/tests/it/host.rs",
+        "plays the driver of a device",
+    ),
+    (
+        "crates/pepita-sched/src/process/child.rs",
+        "runs in a child that shares memory",
+    ),
+    (
+        "crates/pepita-sched/src/process/namespace.rs",
+        "the first process of a pid namespace",
+    ),
+    (
+        "crates/pepita-sched/src/process/raw.rs",
+        "system calls that return twice",
+    ),
+    (
+        "crates/pepita-sched/src/process/signals.rs",
+        "signal masks by system calls",
+    ),
+    (
+        "crates/pepita-sched/src/process/spawn.rs",
+        "makes a child that shares memory",
+    ),
+    (
+        "crates/pepita-sched/tests/lab.rs",
+        "maps memory to make a process large",
+    ),
+    (
+        "crates/pepita-sys/src/blk_mq/conformance/front.rs",
+        "plays a front end",
+    ),
+    (
+        "crates/pepita-sys/src/blk_mq/conformance/wait.rs",
+        "waits for descriptors, which std cannot",
+    ),
+    (
+        "crates/pepita-sys/src/blk_mq/data.rs",
+        "copies of a request's data, which its maker vouches for",
+    ),
+    (
+        "crates/pepita-sys/src/blk_mq/request.rs",
+        "front ends vouch for memory and completions",
+    ),
+    (
+        "crates/pepita-sys/src/blk_mq/request/tests.rs",
+        "plays a front end",
+    ),
+    (
+        "crates/pepita-sys/src/blk_mq/segment.rs",
+        "an address may go to any thread",
+    ),
+    (
+        "crates/pepita-sys/src/copy.rs",
+        "volatile copies of memory that others write",
+    ),
+    (
+        "crates/pepita-sys/src/syscall/calls.rs",
+        "calls the kernel with pointers",
+    ),
+    (
+        "crates/pepita-sys/src/syscall/raw.rs",
+        "the instruction that enters the kernel",
+    ),
+    (
+        "crates/pepita-sys/tests/it/blk/ram.rs",
+        "a wrong device writes where it should not",
+    ),
+    (
+        "crates/pepita-sys/tests/it/blk/stripe.rs",
+        "makes requests of parts of a request's memory",
+    ),
+    (
+        "crates/pepita-sys/tests/it/ops/mod.rs",
+        "takes over descriptors that operations made",
+    ),
+    (
+        "crates/pepita-sys/tests/it/ring.rs",
+        "maps the rings and reads what the kernel writes",
+    ),
+    (
+        "crates/pepita-sys/tests/it/syscall.rs",
+        "maps memory and makes a child",
+    ),
+    (
+        "crates/pepita/tests/kernel-mode/src/bytes.rs",
+        "symbols that the compiler calls",
+    ),
+    (
+        "crates/pepita/tests/kernel-mode/src/file.rs",
+        "pushes entries that lead to memory",
+    ),
+    (
+        "crates/pepita/tests/kernel-mode/src/frames.rs",
+        "maps memory, and lends blocks of it",
+    ),
+    (
+        "crates/pepita/tests/kernel-mode/src/operations.rs",
+        "pushes entries that lead to memory",
+    ),
+    (
+        "crates/pepita/tests/kernel-mode/src/out.rs",
+        "writes to descriptors that the shell opened",
+    ),
+    (
+        "crates/pepita/tests/kernel-mode/src/start.rs",
+        "the symbol where the kernel enters",
+    ),
+];
