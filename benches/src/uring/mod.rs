@@ -9,7 +9,7 @@ mod rings;
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
 use echo::{Echo, Figure, serve_local_ring, serve_tokio};
 use nops::{Nops, Share};
-use owned::{OwnedNops, OwnedShare};
+use owned::{OwnedNops, OwnedReads, OwnedShare};
 use reads::{Cache, Reads};
 use rings::{Ours, Peer};
 
@@ -28,6 +28,7 @@ fn cases(_: &Settings) -> Vec<Case> {
     cases.extend([1, 32, 256].map(owned_nops));
     cases.extend([share(), owned_share()]);
     cases.extend([Cache::Warm, Cache::Bypassed].map(reads));
+    cases.extend([Cache::Warm, Cache::Bypassed].map(owned_reads));
     cases.extend([Figure::ServerCpu, Figure::Rate].map(echo));
     cases
 }
@@ -78,17 +79,26 @@ fn owned_share() -> Case {
 }
 
 fn reads(cache: Cache) -> Case {
+    reads_of(cache, "", 1.0).contender(Role::Ours, Home::Shared, "Ring", move || {
+        Reads::<Ours>::new(cache, DEPTH)
+    })
+}
+
+fn owned_reads(cache: Cache) -> Case {
+    reads_of(cache, "owned-", 0.95).contender(Role::Ours, Home::Shared, "LocalRing", move || {
+        OwnedReads::new(cache, DEPTH)
+    })
+}
+
+fn reads_of(cache: Cache, prefix: &str, bar: f64) -> Case {
     let (name, how) = match cache {
         Cache::Warm => ("read-cached", "in the page cache"),
         Cache::Bypassed => ("read-direct", "with O_DIRECT"),
     };
     let work = format!("random reads of 4 KiB {how}, {DEPTH} in flight");
-    Case::new(name, Unit::Rate("reads/s"), work)
-        .bar(Bar::Ratio(1.0))
-        .contender(Role::Ours, Home::Shared, "Ring", move || {
-            Reads::<Ours>::new(cache, DEPTH)
-        })
-        .contender(Role::Peer, Home::Shared, "io-uring", move || {
+    Case::new(format!("{prefix}{name}"), Unit::Rate("reads/s"), work)
+        .bar(Bar::Ratio(bar))
+        .contender(Role::Peer, Home::Shared, "io-uring, bare", move || {
             Reads::<Peer>::new(cache, DEPTH)
         })
 }

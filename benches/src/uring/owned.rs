@@ -1,15 +1,21 @@
 //! The same work through operations that own their buffers.
 
+use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use pepita_io::buf::AlignedBuf;
 use pepita_io::{LocalRing, Submitted, ops};
 
 use super::nops::{NOPS, SHARE_BATCH, enter_ns};
+use super::reads::{self, BLOCK, BLOCKS, Cache};
 use crate::case::Contender;
+use crate::stats::Random;
+use crate::timing::per_second;
 
 /// Round trips in batches.
 pub(super) struct OwnedNops {
@@ -109,5 +115,91 @@ impl Contender for OwnedShare {
     fn round(&mut self) -> Result<f64> {
         let enter_ns = enter_ns(&mut self.bare)?;
         Ok(self.nops.round()? - enter_ns)
+    }
+}
+
+type InFlight = Submitted<ops::Read<Rc<File>, AlignedBuf>>;
+
+/// Keeps random reads in flight until all are done.
+pub(super) struct OwnedReads {
+    ring: LocalRing,
+    file: Rc<File>,
+    /// Not in flight.
+    buffers: Vec<AlignedBuf>,
+    cache: Cache,
+    random: Random,
+}
+
+impl OwnedReads {
+    pub(super) fn new(cache: Cache, depth: u32) -> Result<Self> {
+        Ok(Self {
+            ring: LocalRing::new(depth)?,
+            file: Rc::new(reads::open(cache)?),
+            buffers: (0..depth)
+                .map(|_| AlignedBuf::zeroed(BLOCK, BLOCK))
+                .collect(),
+            cache,
+            random: Random::new(1),
+        })
+    }
+
+    /// Reads `count` random blocks; the count of those that hold another number than theirs.
+    fn run(&mut self, count: usize) -> u64 {
+        let Self {
+            ring,
+            file,
+            buffers,
+            random,
+            ..
+        } = self;
+        let mut in_flight: Vec<Option<(u64, InFlight)>> = Vec::new();
+        in_flight.resize_with(buffers.len(), || None);
+        let (mut to_start, mut to_end, mut wrong) = (count, count, 0);
+        ring.block_on(poll_fn(|cx| {
+            for slot in &mut in_flight {
+                loop {
+                    let Some((block, read)) = slot else {
+                        let Some(buf) = (to_start > 0).then(|| buffers.pop()).flatten() else {
+                            break;
+                        };
+                        to_start -= 1;
+                        let block = random.below(BLOCKS) as u64;
+                        let read = ops::read(file, buf, block * BLOCK as u64);
+                        *slot = Some((block, ring.submit(read)));
+                        continue;
+                    };
+                    let Poll::Ready((count, buf)) = Pin::new(read).poll(cx) else {
+                        break;
+                    };
+                    let is_right = count == Ok(BLOCK) && buf.starts_with(&block.to_le_bytes());
+                    wrong += u64::from(!is_right);
+                    to_end -= 1;
+                    *slot = None;
+                    buffers.push(buf);
+                }
+            }
+            if to_end == 0 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }));
+        wrong
+    }
+}
+
+impl Contender for OwnedReads {
+    fn answer(&mut self) -> Result<String> {
+        let wrong = self.run(self.cache.reads());
+        Ok(format!("{wrong} wrong blocks"))
+    }
+
+    fn round(&mut self) -> Result<f64> {
+        let count = self.cache.reads();
+        per_second(count, || {
+            let wrong = self.run(count);
+            ensure!(wrong == 0, "{wrong} wrong blocks");
+            Ok(())
+        })
     }
 }

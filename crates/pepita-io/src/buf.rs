@@ -8,9 +8,13 @@
 //! * stays-put: a buffer's bytes are outside of the value itself, so that moving the value leaves them where
 //!   they are, and nobody else frees them or writes to them while the value lives.
 
+mod aligned;
+
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+
+pub use aligned::AlignedBuf;
 
 /// Bytes that the kernel may read while an operation owns them.
 ///

@@ -20,6 +20,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "looks at standard output before the standard library does",
     ),
     (
+        "crates/pepita-io/src/buf/aligned.rs",
+        "allocates with an alignment",
+    ),
+    (
         "crates/pepita-io/src/buf.rs",
         "implementations promise that memory stays where it is",
     ),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pepita_io::LocalRing;
+use pepita_io::buf::AlignedBuf;
 use pepita_io::ops::{self, Operation, POSITION};
 use pepita_sys::error::Errno;
 use rustix::fs::{FallocateFlags, StatxFlags};
@@ -340,4 +341,27 @@ fn a_buffer_outlives_its_ring() {
     ring.turn(None).expect("a turn");
     drop((bytes, pool, ring));
     assert_eq!(&*buffer, b"kept");
+}
+
+#[test]
+fn an_aligned_buffer_is_read_into_past_the_page_cache() {
+    let name = "an_aligned_buffer_is_read_into_past_the_page_cache";
+    let Some(ring) = local_ring(name, 8) else {
+        return;
+    };
+    let file = tempfile::NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a file");
+    let data: Vec<u8> = (0..8192_u32).map(|n| n.to_le_bytes()[1]).collect();
+    std::fs::write(file.path(), &data).expect("its content");
+    let open = ops::open(file.path(), pepita_sys::syscall::O_DIRECT, 0).expect("a path");
+    let direct = match run(&ring, open) {
+        Ok(direct) => Rc::new(direct),
+        Err(error) => {
+            println!("SKIPPED: {name}: this file system has no O_DIRECT: {error}");
+            return;
+        }
+    };
+    let buf = AlignedBuf::zeroed(8192, 4096);
+    let (count, buf) = run(&ring, ops::read(&direct, buf, 0));
+    assert_eq!((count, &buf[..]), (Ok(8192), &data[..]));
+    assert_eq!(AlignedBuf::zeroed(0, 4096).len(), 0);
 }
