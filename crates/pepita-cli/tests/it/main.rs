@@ -17,10 +17,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// The program, in an environment that no user's settings reach.
+/// The program, in an environment that no user's settings reach. Signals that the tests were started to ignore,
+/// as a background job of a shell is, would stay ignored; `env` makes them as at a terminal.
 fn pepita<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pepita"));
+    let mut command = Command::new("env");
     command
+        .args(["--default-signal", env!("CARGO_BIN_EXE_pepita")])
         .args(args)
         .env_remove("PEPITA_LOG")
         .stdin(Stdio::null());
