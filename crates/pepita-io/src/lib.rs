@@ -4,10 +4,14 @@
 #[cfg(feature = "std")]
 pub mod buf;
 #[cfg(feature = "std")]
+mod handle;
+#[cfg(feature = "std")]
 mod local;
 #[cfg(feature = "std")]
 pub mod ops;
 pub mod ring;
 
+#[cfg(feature = "std")]
+pub use handle::{RingHandle, RingThread, Sent};
 #[cfg(feature = "std")]
 pub use local::{LocalHandle, LocalRing, Submitted, Task};

@@ -1,5 +1,6 @@
 //! Tests on the running kernel.
 
 mod filter;
+mod handle;
 mod local;
 mod ring;
