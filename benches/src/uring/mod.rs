@@ -1,11 +1,13 @@
-//! io_uring, against the `io-uring` crate.
+//! io_uring, against the `io-uring` crate, and against threads that block.
 
+mod handle;
 mod nops;
 mod owned;
 mod reads;
 mod rings;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
+use handle::HandleReads;
 use nops::{Nops, Share};
 use owned::{OwnedNops, OwnedShare};
 use reads::{Cache, Reads};
@@ -26,6 +28,7 @@ fn cases(_: &Settings) -> Vec<Case> {
     cases.extend([1, 32, 256].map(owned_nops));
     cases.extend([share(), owned_share()]);
     cases.extend([Cache::Warm, Cache::Bypassed].map(reads));
+    cases.extend([2, 64].map(handle_reads));
     cases
 }
 
@@ -72,6 +75,18 @@ fn owned_share() -> Case {
             "io-uring, bare",
             Share::<Peer>::new,
         )
+}
+
+fn handle_reads(tasks: usize) -> Case {
+    let work = format!("cached reads of 4 KiB by {tasks} tasks on the 2 threads of tokio");
+    Case::new(format!("handle-read-{tasks}"), Unit::Rate("reads/s"), work)
+        .bar(Bar::Ratio(1.0))
+        .contender(Role::Ours, Home::Own, "RingHandle", move || {
+            HandleReads::by_ring(tasks)
+        })
+        .contender(Role::Peer, Home::Own, "tokio, spawn_blocking", move || {
+            HandleReads::by_pool(tasks)
+        })
 }
 
 fn reads(cache: Cache) -> Case {
