@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use pepita_sys::error::{Errno, Result};
 use pepita_sys::io_uring::{
-    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IoUringCqe, IoUringSqe,
+    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IORING_POLL_ADD_MULTI, IoUringCqe, IoUringSqe,
 };
 
 use super::cell::Exclusive;
@@ -222,9 +222,6 @@ impl Driver {
         if seen.main {
             self.parker.notify_here();
         }
-        if seen.wake {
-            self.parker.clear_eventfd();
-        }
         if seen.others {
             self.tell_others();
         }
@@ -255,8 +252,6 @@ struct Seen {
     main: bool,
     /// `wakers` or `ended` is not empty.
     others: bool,
-    /// Another thread has ended the wait.
-    wake: bool,
 }
 
 /// `POLLIN` of poll(2).
@@ -320,10 +315,10 @@ impl Inner {
         }
     }
 
-    /// Lets `eventfd`, which lives as long as the process, end a wait.
+    /// Lets each write to `eventfd`, which lives as long as the process, end a wait.
     #[cold]
     fn arm_wake(&mut self, eventfd: i32) -> Result<()> {
-        let poll = IoUringSqe::poll_add(eventfd, POLLIN, 0).user_data(WAKE);
+        let poll = IoUringSqe::poll_add(eventfd, POLLIN, IORING_POLL_ADD_MULTI).user_data(WAKE);
         // SAFETY: the entry names a file that is not closed, and leads to no memory.
         unsafe { self.push(poll) }?;
         self.wake_is_armed = true;
@@ -337,8 +332,7 @@ impl Inner {
         for cqe in self.ring.completions() {
             if cqe.user_data >= WAKE {
                 if cqe.user_data == WAKE {
-                    seen.wake = true;
-                    self.wake_is_armed = false;
+                    self.wake_is_armed = cqe.has_more();
                 }
                 continue;
             }
