@@ -81,6 +81,42 @@ fn a_dropped_future_keeps_its_buffer_and_file_until_the_kernel_is_done() {
 }
 
 #[test]
+fn nothing_is_freed_before_the_rings_thread_has_seen_the_end() {
+    let name = "nothing_is_freed_before_the_rings_thread_has_seen_the_end";
+    let Some(ring) = ring_thread(name, 8, 8) else {
+        return;
+    };
+    let io = ring.handle();
+    let (mut writer, reader) = pair();
+    let in_the_kernel = pending_read(&io, &reader);
+    let forgotten = pending_read(&io, &reader);
+    pass(&io);
+    let (release, released) = channel::<()>();
+    let (holding, held) = channel();
+    let (mut other_writer, other) = pair();
+    let mut hold = pending_read(&io, &other);
+    let waker = OnWake::waker(move || {
+        holding.send(()).expect("the test waits");
+        released.recv().expect("the test goes on");
+    });
+    assert!(poll_with(&mut hold, &waker).is_pending());
+    other_writer.write_all(b"x").expect("a byte");
+    held.recv().expect("the ring's thread");
+    let in_the_queue = pending_read(&io, &reader);
+    drop(in_the_kernel);
+    drop(in_the_queue);
+    mem::forget(forgotten);
+    writer.write_all(b"some bytes").expect("bytes");
+    assert_eq!(Arc::strong_count(&reader), 4);
+    release.send(()).expect("the ring's thread");
+    while Arc::strong_count(&reader) > 2 {
+        pass(&io);
+    }
+    drop(ring);
+    assert_eq!(Arc::strong_count(&reader), 2, "what is forgotten is leaked");
+}
+
+#[test]
 fn a_future_that_is_dropped_after_the_end_puts_away_what_came_of_it() {
     let name = "a_future_that_is_dropped_after_the_end_puts_away_what_came_of_it";
     let Some(ring) = ring_thread(name, 8, 8) else {
