@@ -65,7 +65,7 @@ impl Door {
 }
 
 impl<T> Queue<T> {
-    /// Without limit would be `usize::MAX`.
+    /// An open queue that is empty.
     pub(super) fn new(in_flight_limit: usize) -> Self {
         Self {
             limit: in_flight_limit as u64,
