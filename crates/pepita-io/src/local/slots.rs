@@ -336,7 +336,9 @@ impl Slots {
         self.complete_other(key, cqe)
     }
 
-    /// Notes a completion that is not the only one, or that the main future does not wait for.
+    /// Notes a completion that is not the only one, or that the main future does not wait for. Within the loop
+    /// over completions, it would cost those that it does not concern.
+    #[inline(never)]
     fn complete_other(&mut self, key: Key, cqe: IoUringCqe) -> Tell {
         let slot = &mut self.slots[key.index() as usize];
         let listener = &mut self.listeners[key.index() as usize];
