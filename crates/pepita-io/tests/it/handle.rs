@@ -112,6 +112,35 @@ fn operations_run_under_tokio_on_many_threads() {
 }
 
 #[test]
+fn a_task_that_tokio_aborts_takes_its_operation_along() {
+    let name = "a_task_that_tokio_aborts_takes_its_operation_along";
+    let Some(ring) = ring_thread(name, 8, 64) else {
+        return;
+    };
+    let io = ring.handle();
+    let (mut writer, reader) = pair();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .expect("a runtime");
+    let reads: Vec<_> = (0..20)
+        .map(|_| runtime.spawn(pending_read(&io, &reader)))
+        .collect();
+    for (nth, read) in reads.iter().enumerate() {
+        if nth % 2 == 0 {
+            read.abort();
+        }
+    }
+    // The rest goes with the executor.
+    drop(runtime);
+    while Arc::strong_count(&reader) > 1 {
+        pass(&io);
+    }
+    writer.write_all(b"kept").expect("bytes");
+    assert_eq!(pending_read(&io, &reader).wait(), (Ok(4), b"kept".to_vec()));
+}
+
+#[test]
 fn a_thread_waits_without_an_executor() {
     let Some(ring) = ring_thread("a_thread_waits_without_an_executor", 8, 8) else {
         return;
