@@ -1,6 +1,7 @@
-//! io_uring, against the `io-uring` crate and tokio.
+//! io_uring, against the `io-uring` crate, tokio, and threads that block.
 
 mod echo;
+mod handle;
 mod nops;
 mod owned;
 mod reads;
@@ -8,6 +9,7 @@ mod rings;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
 use echo::{Echo, Figure, serve_local_ring, serve_tokio};
+use handle::HandleReads;
 use nops::{Nops, Share};
 use owned::{OwnedNops, OwnedReads, OwnedShare};
 use reads::{Cache, Reads};
@@ -30,6 +32,7 @@ fn cases(_: &Settings) -> Vec<Case> {
     cases.extend([Cache::Warm, Cache::Bypassed].map(reads));
     cases.extend([Cache::Warm, Cache::Bypassed].map(owned_reads));
     cases.extend([Figure::ServerCpu, Figure::Rate].map(echo));
+    cases.extend([2, 64].map(handle_reads));
     cases
 }
 
@@ -76,6 +79,18 @@ fn owned_share() -> Case {
             "io-uring, bare",
             Share::<Peer>::new,
         )
+}
+
+fn handle_reads(tasks: usize) -> Case {
+    let work = format!("cached reads of 4 KiB by {tasks} tasks on the 2 threads of tokio");
+    Case::new(format!("handle-read-{tasks}"), Unit::Rate("reads/s"), work)
+        .bar(Bar::Ratio(1.0))
+        .contender(Role::Ours, Home::Own, "RingHandle", move || {
+            HandleReads::by_ring(tasks)
+        })
+        .contender(Role::Peer, Home::Own, "tokio, spawn_blocking", move || {
+            HandleReads::by_pool(tasks)
+        })
 }
 
 fn reads(cache: Cache) -> Case {

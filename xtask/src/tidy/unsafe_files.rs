@@ -20,12 +20,16 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "looks at standard output before the standard library does",
     ),
     (
+        "crates/pepita-io/src/buf.rs",
+        "implementations promise that memory stays where it is",
+    ),
+    (
         "crates/pepita-io/src/buf/aligned.rs",
         "allocates with an alignment",
     ),
     (
-        "crates/pepita-io/src/buf.rs",
-        "implementations promise that memory stays where it is",
+        "crates/pepita-io/src/handle/mod.rs",
+        "starts the operations of other threads",
     ),
     (
         "crates/pepita-io/src/local/cell.rs",
@@ -34,6 +38,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     (
         "crates/pepita-io/src/local/driver.rs",
         "pushes the entries of operations",
+    ),
+    (
+        "crates/pepita-io/src/local/mod.rs",
+        "passes on who keeps an operation",
     ),
     ("crates/pepita-io/src/local/multi.rs", "starts operations"),
     ("crates/pepita-io/src/local/op.rs", "starts operations"),

@@ -2,25 +2,29 @@
 //! The ring of a thread, with what is in flight on it.
 //!
 //! # Invariants
-//! * kept: what a pushed entry leads to is owned by its operation, which is in the future, or in the slot
-//!   as an orphan. The future gives it up only to the slot, to the caller after the last completion, or,
+//! * kept: what a pushed entry leads to is owned by its operation, which is in the future, or in the slot's
+//!   keeper. The future gives it up only to the slot, to the caller after the last completion, or,
 //!   forgotten, to nobody ever. The slot gives it up only after the last completion, or leaks it.
 //! * leaf: code of others, which may come back here, runs only where the ring is not borrowed: wakers are
 //!   cloned, woken and dropped, and what operations keep is dropped, outside of [`Exclusive::with`].
 
+use std::any::Any;
 use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{
-    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IoUringCqe, IoUringSqe, Timespec,
+    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IORING_POLL_ADD_MULTI, IoUringCqe,
+    IoUringSqe, Timespec,
 };
 
 use super::cell::Exclusive;
 use super::multi::Origin;
 use super::park::Parker;
-use super::slots::{Ended, Key, Next, Orphan, OrphanStream, Slots, Stream, Tell};
+use super::slots::{Ended, Keeper, Key, Next, Orphan, OrphanStream, Remote, Slots, Stream, Tell};
 use crate::ring::{BufferError, BufferPool, BufferUse, Buffers, QueueFull, Ring, Wait};
 
 /// `user_data` of entries whose completions say nothing; no slot has it.
@@ -30,7 +34,10 @@ const WAKE: u64 = u64::MAX - 1;
 
 /// How long a ring that is dropped waits for operations that it has cancelled. A disk's end by themselves; a
 /// device or a server that does not answer would hold the program for ever.
-const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a ring that is dropped waits before it cancels again.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 /// The ring and what is in flight.
 #[derive(Debug)]
@@ -53,6 +60,8 @@ struct Inner {
     /// Each is the group of its number.
     pools: Vec<BufferPool>,
     wake_is_armed: bool,
+    /// How long the drop waits for what is in flight.
+    drain_limit: Option<Duration>,
 }
 
 /// How long a turn waits.
@@ -77,6 +86,7 @@ impl Driver {
                 streams: Vec::new(),
                 pools: Vec::new(),
                 wake_is_armed: false,
+                drain_limit: Some(DRAIN_LIMIT),
             }),
             parker,
             main: parker.waker(),
@@ -225,6 +235,39 @@ impl Driver {
         }
     }
 
+    /// Pushes the entry of an operation that `remote` keeps, and gives over to it what comes of it.
+    ///
+    /// # Safety
+    /// * kept holds for what it leads to: `remote` owns it until its end.
+    pub(super) unsafe fn start_remote(&self, entry: IoUringSqe, remote: Arc<dyn Remote>) {
+        // SAFETY: the caller's duty.
+        let key = unsafe { self.start(entry) };
+        if !key.is_failed() {
+            remote.set_user_data(key.user_data());
+        }
+        let leave = |inner: &mut Inner| inner.slots.leave_to(key, Keeper::Remote(remote));
+        // SAFETY: leaf: what has failed to start is told of afterwards.
+        match unsafe { self.inner.with(leave) } {
+            Ok(replaced) => drop(replaced),
+            Err((keeper, cqe)) => keeper.end(cqe),
+        }
+    }
+
+    /// Cancels an operation; what comes of it comes as if it had ended by itself.
+    pub(super) fn cancel(&self, user_data: u64) {
+        let cancel = IoUringSqe::cancel(user_data, 0).user_data(NOBODY);
+        // SAFETY: the entry leads nowhere. Without room, the operation goes on until it ends by itself.
+        let push = |inner: &mut Inner| unsafe { inner.push(cancel) };
+        // SAFETY: leaf.
+        let _ = unsafe { self.inner.with(push) };
+    }
+
+    /// Lets the drop wait for what is in flight as long as it takes.
+    pub(super) fn drain_without_limit(&self) {
+        // SAFETY: leaf.
+        unsafe { self.inner.with(|inner| inner.drain_limit = None) };
+    }
+
     #[cold]
     fn cannot_start(&self, key: Key) -> Key {
         // SAFETY: leaf.
@@ -276,7 +319,7 @@ impl Driver {
     /// Leaves an operation to itself: it is cancelled, and `orphan` gets what comes of it.
     pub(super) fn abandon(&self, key: Key, orphan: Box<dyn Orphan>) {
         let cancel = |inner: &mut Inner| {
-            let replaced = inner.slots.abandon(key, orphan)?;
+            let replaced = inner.slots.leave_to(key, Keeper::Orphan(orphan))?;
             inner.cancel(key);
             Ok(replaced)
         };
@@ -284,7 +327,7 @@ impl Driver {
         let abandoned: std::result::Result<_, Ended> = unsafe { self.inner.with(cancel) };
         match abandoned {
             Ok(replaced) => drop(replaced),
-            Err((orphan, cqe)) => orphan.end(cqe),
+            Err((keeper, cqe)) => keeper.end(cqe),
         }
     }
 
@@ -303,9 +346,6 @@ impl Driver {
         if seen.main {
             self.parker.notify_here();
         }
-        if seen.wake {
-            self.parker.clear_eventfd();
-        }
         if seen.others {
             self.tell_others();
         }
@@ -322,8 +362,8 @@ impl Driver {
         for waker in wakers.drain(..) {
             waker.wake();
         }
-        for (orphan, cqe) in ended {
-            orphan.end(cqe);
+        for (keeper, cqe) in ended {
+            keeper.end(cqe);
         }
         for stream in streams {
             stream.end(Origin(Some(self)));
@@ -340,12 +380,13 @@ struct Seen {
     main: bool,
     /// `wakers` or `ended` is not empty.
     others: bool,
-    /// Another thread has ended the wait.
-    wake: bool,
 }
 
 /// `POLLIN` of poll(2).
 const POLLIN: u32 = 1;
+
+/// What a panic carries.
+type Panic = Box<dyn Any + Send>;
 
 impl Inner {
     /// Pushes an entry, and hands over all of them when there is no room for another.
@@ -431,10 +472,10 @@ impl Inner {
         }
     }
 
-    /// Lets `eventfd`, which lives as long as the process, end a wait.
+    /// Lets each write to `eventfd`, which lives as long as the process, end a wait.
     #[cold]
     fn arm_wake(&mut self, eventfd: i32) -> Result<()> {
-        let poll = IoUringSqe::poll_add(eventfd, POLLIN, 0).user_data(WAKE);
+        let poll = IoUringSqe::poll_add(eventfd, POLLIN, IORING_POLL_ADD_MULTI).user_data(WAKE);
         // SAFETY: the entry names a file that is not closed, and leads to no memory.
         unsafe { self.push(poll) }?;
         self.wake_is_armed = true;
@@ -448,8 +489,7 @@ impl Inner {
         for cqe in self.ring.completions() {
             if cqe.user_data >= WAKE {
                 if cqe.user_data == WAKE {
-                    seen.wake = true;
-                    self.wake_is_armed = false;
+                    self.wake_is_armed = cqe.has_more();
                 }
                 continue;
             }
@@ -460,7 +500,7 @@ impl Inner {
                     seen.others = true;
                     self.wakers.push(waker);
                 }
-                Tell::Orphan(ended) => {
+                Tell::Keeper(ended) => {
                     seen.others = true;
                     self.ended.push(ended);
                 }
@@ -473,29 +513,30 @@ impl Inner {
         seen
     }
 
-    /// Cancels everything and waits for its end; says whether all has ended.
-    fn drain(&mut self) -> bool {
-        let deadline = Instant::now() + DRAIN_LIMIT;
+    /// Cancels everything and waits for its end; says whether all has ended. Code of others that panics
+    /// meanwhile holds up nothing; its first panic is kept.
+    fn drain(&mut self, panic: &mut Option<Panic>) -> bool {
+        let deadline = self.drain_limit.map(|limit| Instant::now() + limit);
         let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
         while !self.slots.is_idle() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return false;
             }
             let cancel = IoUringSqe::cancel(0, flags).user_data(NOBODY);
             // SAFETY: the entry leads nowhere.
             let _ = unsafe { self.push(cancel) };
             // The cancellation itself completes; operations that it does not reach take their time.
-            let wait = left.min(Duration::from_millis(10));
-            if self.enter(Turn::AtMost(wait)).is_err() {
+            if self.enter(Turn::AtMost(DRAIN_STEP)).is_err() {
                 return false;
             }
             self.reap();
-            for (orphan, cqe) in self.ended.drain(..) {
-                orphan.end(cqe);
+            for (keeper, cqe) in self.ended.drain(..) {
+                let ended = panic::catch_unwind(AssertUnwindSafe(|| keeper.end(cqe)));
+                *panic = panic.take().or(ended.err());
             }
             for stream in self.streams.drain(..) {
-                stream.end(Origin(None));
+                let ended = panic::catch_unwind(AssertUnwindSafe(|| stream.end(Origin(None))));
+                *panic = panic.take().or(ended.err());
             }
         }
         true
@@ -505,13 +546,17 @@ impl Inner {
 impl Drop for Inner {
     /// Ends what is in flight, since closing the ring does not; what does not end is leaked.
     fn drop(&mut self) {
-        if !self.drain() {
+        let mut panic = None;
+        if self.drain(&mut panic) {
+            for pool in mem::take(&mut self.pools) {
+                // SAFETY: it is of this ring, and nothing is in flight. What cannot be closed is leaked.
+                let _ = unsafe { pool.close(&mut self.ring) };
+            }
+        } else {
             self.slots.leak();
-            return;
         }
-        for pool in mem::take(&mut self.pools) {
-            // SAFETY: it is of this ring, and nothing is in flight. What cannot be closed is leaked.
-            let _ = unsafe { pool.close(&mut self.ring) };
+        if let Some(panic) = panic {
+            panic::resume_unwind(panic);
         }
     }
 }

@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "passes on who keeps an operation")]
 //! A ring with owned operations, on the thread that made it.
 
 mod cell;
@@ -13,18 +14,22 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pepita_sys::error::Result;
+use pepita_sys::io_uring::IoUringSqe;
 
 use crate::ops::{MultiOperation, Operation};
 use crate::ring::{RingConfig, SetupError};
+pub(crate) use driver::DRAIN_LIMIT;
 use driver::{Driver, Turn};
 pub use multi::{Multi, Origin};
 pub use op::{Limited, Submitted};
 use park::Parker;
 pub use pool::{LocalPool, RecvMany};
+pub(crate) use slots::Remote;
 pub use tasks::Task;
 use tasks::Tasks;
 
@@ -247,5 +252,24 @@ impl LocalHandle {
             .upgrade()
             .expect("a task needs its ring")
             .spawn(future)
+    }
+
+    /// Starts an operation that another thread waits for.
+    ///
+    /// # Safety
+    /// * kept: `remote` owns what `entry` leads to, until its end.
+    pub(crate) unsafe fn start_remote(&self, entry: IoUringSqe, remote: Arc<dyn Remote>) {
+        // SAFETY: the caller's duty.
+        unsafe { self.driver.start_remote(entry, remote) };
+    }
+
+    /// Cancels an operation; what comes of it comes as if it had ended by itself.
+    pub(crate) fn cancel(&self, user_data: u64) {
+        self.driver.cancel(user_data);
+    }
+
+    /// Lets the drop of the ring wait for what is in flight as long as it takes.
+    pub(crate) fn drain_without_limit(&self) {
+        self.driver.drain_without_limit();
     }
 }

@@ -29,7 +29,7 @@ pub(super) struct Parker {
     notified: AtomicBool,
     /// The owner waits in its ring, or is about to.
     sleeping: AtomicBool,
-    /// Ends that wait.
+    /// Ends that wait, by each write; nobody needs to read it meanwhile.
     eventfd: OwnedFd,
     /// Tasks that want to be polled.
     ready: Mutex<Vec<usize>>,
@@ -62,6 +62,9 @@ impl Parker {
     pub(super) fn give_back(&'static self) {
         self.owner.store(0, Ordering::Relaxed);
         self.take_ready(&mut Vec::new());
+        // Or the next ring's first wait would end at once.
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.eventfd, &mut count);
         SPARE
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -134,12 +137,6 @@ impl Parker {
     /// Says that the owner does not wait any more.
     pub(super) fn end_sleep(&self) {
         self.sleeping.store(false, Ordering::Relaxed);
-    }
-
-    /// Empties the eventfd after it has ended a wait.
-    pub(super) fn clear_eventfd(&self) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.eventfd, &mut count);
     }
 
     /// [`Self::waker`]'s wake, by the owner.

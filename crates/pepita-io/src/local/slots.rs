@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 use std::task::Waker;
 
 use pepita_sys::error::Errno;
@@ -34,6 +35,11 @@ impl Key {
     /// No slot: the operation was not handed over.
     pub(super) const fn failed(errno: Errno) -> Self {
         Self::new(NO_SLOT, errno.raw().cast_unsigned())
+    }
+
+    /// Whether there is no slot.
+    pub(super) const fn is_failed(self) -> bool {
+        self.index() == NO_SLOT
     }
 
     /// What an operation without a slot comes to.
@@ -76,8 +82,46 @@ impl fmt::Debug for dyn Orphan {
     }
 }
 
-/// An orphan and what came of it.
-pub(super) type Ended = (Box<dyn Orphan>, IoUringCqe);
+/// An operation that another thread waits for, which shares it with the slot.
+pub(crate) trait Remote: Send + Sync {
+    /// Notes the number by which it can be cancelled.
+    fn set_user_data(&self, user_data: u64);
+
+    /// That number, if it was started.
+    fn user_data(&self) -> Option<u64>;
+
+    /// Gives over what came of it. Runs code of others, and contains its panics.
+    fn end(self: Arc<Self>, cqe: IoUringCqe);
+
+    /// Says that nobody will hear what comes of it. It is not freed any more.
+    fn lose(&self);
+}
+
+impl fmt::Debug for dyn Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remote")
+    }
+}
+
+/// Who keeps an operation whose future does not.
+#[derive(Debug)]
+pub(super) enum Keeper {
+    Orphan(Box<dyn Orphan>),
+    Remote(Arc<dyn Remote>),
+}
+
+impl Keeper {
+    /// Gives over what came of it.
+    pub(super) fn end(self, cqe: IoUringCqe) {
+        match self {
+            Self::Orphan(orphan) => orphan.end(cqe),
+            Self::Remote(remote) => remote.end(cqe),
+        }
+    }
+}
+
+/// A keeper and what came of its operation.
+pub(super) type Ended = (Keeper, IoUringCqe);
 
 /// How far an operation is: the low half of [`Slot::head`].
 mod state {
@@ -143,7 +187,7 @@ enum Listener {
     Nobody,
     Main,
     Waker(Waker),
-    Orphan(Box<dyn Orphan>),
+    Keeper(Keeper),
     Stream(Box<Stream>),
 }
 
@@ -198,7 +242,7 @@ pub(super) enum Tell {
     Nobody,
     Main,
     Waker(Waker),
-    Orphan(Ended),
+    Keeper(Ended),
     Stream(Box<Stream>),
 }
 
@@ -312,13 +356,13 @@ impl Slots {
         ))
     }
 
-    /// The outcome, if it is there; else `orphan` will get it, and whoever would have heard of it is
+    /// The outcome, if it is there; else `keeper` will get it, and whoever would have heard of it is
     /// returned.
-    pub(super) fn abandon(&mut self, key: Key, orphan: Box<dyn Orphan>) -> Result<Replaced, Ended> {
+    pub(super) fn leave_to(&mut self, key: Key, keeper: Keeper) -> Result<Replaced, Ended> {
         if let Some(cqe) = self.fetch(key) {
-            return Err((orphan, cqe));
+            return Err((keeper, cqe));
         }
-        let replaced = self.replace(key, Listener::Orphan(orphan));
+        let replaced = self.replace(key, Listener::Keeper(keeper));
         self.mark_other(key);
         Ok(replaced)
     }
@@ -347,7 +391,9 @@ impl Slots {
         self.complete_other(key, cqe)
     }
 
-    /// Notes a completion that is not the only one, or that the main future does not wait for.
+    /// Notes a completion that is not the only one, or that the main future does not wait for. Within the loop
+    /// over completions, it would cost those that it does not concern.
+    #[inline(never)]
     fn complete_other(&mut self, key: Key, cqe: IoUringCqe) -> Tell {
         let slot = &mut self.slots[key.index() as usize];
         let listener = &mut self.listeners[key.index() as usize];
@@ -373,8 +419,8 @@ impl Slots {
             Listener::Nobody => Tell::Nobody,
             Listener::Main => Tell::Main,
             Listener::Waker(waker) => Tell::Waker(waker),
-            Listener::Orphan(orphan) => match self.fetch(key) {
-                Some(first) => Tell::Orphan((orphan, first)),
+            Listener::Keeper(keeper) => match self.fetch(key) {
+                Some(first) => Tell::Keeper((keeper, first)),
                 None => unreachable!("it is done"),
             },
             Listener::Stream(_) => unreachable!("in the state STREAM only"),
@@ -466,6 +512,11 @@ impl Slots {
 
     /// Leaks what waits for completions that will not be seen: it is the kernel's.
     pub(super) fn leak(&mut self) {
+        for listener in &self.listeners {
+            if let Listener::Keeper(Keeper::Remote(remote)) = listener {
+                remote.lose();
+            }
+        }
         mem::forget(mem::take(&mut self.listeners));
     }
 }

@@ -7,10 +7,13 @@
 //! A read keeps a handle of its file as long as its buffer, so the handles tell when the buffer is freed;
 //! under AddressSanitizer, a buffer that is freed too early ends the test.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::mem;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -237,4 +240,40 @@ fn bytes_that_were_read_for_nobody_are_gone_and_the_stream_goes_on() {
     let mut bytes = [0; 4];
     (&*reader).read_exact(&mut bytes).expect("the bytes");
     assert_eq!(&bytes, b"kept");
+}
+
+/// A file whose destructor panics.
+struct Grumbling(UnixStream, Rc<Cell<u32>>);
+
+impl AsFd for Grumbling {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Grumbling {
+    fn drop(&mut self) {
+        self.1.set(self.1.get() + 1);
+        panic!("a destructor that panics, as the test wants it to");
+    }
+}
+
+#[test]
+fn destructors_that_panic_at_the_end_of_the_ring_do_not_stop_it() {
+    let name = "destructors_that_panic_at_the_end_of_the_ring_do_not_stop_it";
+    let Some(ring) = local_ring(name, 8) else {
+        return;
+    };
+    let (drops, mut writers) = (Rc::default(), Vec::new());
+    for _ in 0..3 {
+        let (writer, reader) = UnixStream::pair().expect("a pair");
+        let reader = Rc::new(Grumbling(reader, Rc::clone(&drops)));
+        drop(ring.submit(ops::read(&reader, Vec::with_capacity(8), 0)));
+        writers.push(writer);
+    }
+    let (_writer, reader) = pair();
+    drop(pending_read(&ring, &reader));
+    let dropped = panic::catch_unwind(AssertUnwindSafe(|| drop(ring)));
+    assert!(dropped.is_err(), "the first panic is passed on");
+    assert_eq!((drops.get(), Rc::strong_count(&reader)), (3, 1));
 }

@@ -1,0 +1,279 @@
+//! The future of an operation that was handed to a ring's thread.
+//!
+//! The operation is in a [`Parcel`], which the future and the ring's thread share. The kernel's answer goes
+//! into it; the operation comes out of it once, after that.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use pepita_sys::error::Errno;
+use pepita_sys::io_uring::IoUringCqe;
+
+use super::queue::{Pushed, Refused};
+use super::{Item, Shared, failure};
+use crate::local::Remote;
+use crate::ops::Operation;
+
+/// An operation on its way through a [`RingThread`](crate::RingThread); resolves to what comes of it.
+///
+/// It is started whether this is polled or not. Dropping it cancels the operation, which may yet be done;
+/// what it owns is put away when the kernel is done with it, then on the ring's thread. Forgetting it leaks
+/// that.
+#[must_use = "dropping it cancels the operation"]
+pub struct Sent<O: Operation + Send> {
+    /// `None` after it has resolved.
+    parcel: Option<Arc<Parcel<O>>>,
+}
+
+/// The number of no operation.
+const NOT_STARTED: u64 = u64::MAX;
+
+struct Parcel<O> {
+    shared: Arc<Shared>,
+    user_data: AtomicU64,
+    state: Mutex<State<O>>,
+}
+
+struct State<O> {
+    /// Kept until there is an end (kept).
+    operation: Option<O>,
+    progress: Progress,
+}
+
+enum Progress {
+    /// Who waits hears of the end.
+    Waiting(Option<Waker>),
+    Ended(IoUringCqe),
+    /// Nobody waits.
+    Abandoned,
+    /// The ring was lost with the operation in flight, which is leaked.
+    Lost,
+}
+
+impl<O: Operation + Send> Sent<O> {
+    #[inline]
+    pub(super) fn start(shared: &Arc<Shared>, mut operation: O) -> Self {
+        let entry = operation.entry();
+        let parcel = Arc::new(Parcel {
+            shared: Arc::clone(shared),
+            user_data: AtomicU64::new(NOT_STARTED),
+            state: Mutex::new(State {
+                operation: Some(operation),
+                progress: Progress::Waiting(None),
+            }),
+        });
+        let item = Item::Start(entry, parcel.clone());
+        match shared.queue.push_operation(item) {
+            Ok(Pushed::Behind) => {}
+            Ok(Pushed::First) => shared.waker.wake_by_ref(),
+            Err(refused) => parcel.lock().progress = Progress::Ended(refused.outcome()),
+        }
+        Self {
+            parcel: Some(parcel),
+        }
+    }
+
+    /// Waits for what comes of it, on this thread and without an executor.
+    ///
+    /// # Panics
+    /// * On the ring's own thread, where it would wait for itself: in a waker or a destructor.
+    /// * As polling it.
+    pub fn wait(mut self) -> O::Output {
+        if let Some(parcel) = &self.parcel {
+            assert!(
+                !parcel.shared.is_here(),
+                "the ring's thread waits for itself"
+            );
+        }
+        THREAD.with(|waker| {
+            let mut cx = Context::from_waker(waker);
+            loop {
+                match Pin::new(&mut self).poll(&mut cx) {
+                    Poll::Ready(output) => return output,
+                    Poll::Pending => thread::park(),
+                }
+            }
+        })
+    }
+}
+
+impl Refused {
+    #[cold]
+    fn outcome(self) -> IoUringCqe {
+        failure(match self {
+            Self::Full => Errno::EAGAIN,
+            Self::Closed => Errno::ESHUTDOWN,
+        })
+    }
+}
+
+impl<O> Parcel<O> {
+    /// No code of others runs while this is locked: no waker, and nothing of an operation.
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, State<O>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<O> State<O> {
+    /// The operation and what came of it, if it has ended.
+    #[inline]
+    fn take(&mut self) -> Option<(O, IoUringCqe)> {
+        let Progress::Ended(cqe) = self.progress else {
+            return None;
+        };
+        self.operation.take().map(|operation| (operation, cqe))
+    }
+}
+
+/// Nothing in it is pinned.
+impl<O: Operation + Send> Unpin for Sent<O> {}
+
+impl<O: Operation + Send> Future for Sent<O> {
+    type Output = O::Output;
+
+    /// # Panics
+    /// * When it has resolved before.
+    /// * When the ring's thread has panicked with the operation in flight, because the kernel did not let it
+    ///   into its ring. What the operation owns is leaked.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O::Output> {
+        let parcel = self.parcel.as_ref().expect("polled after it resolved");
+        let Some((operation, cqe)) = parcel.take_or_listen(cx.waker()) else {
+            return Poll::Pending;
+        };
+        self.parcel = None;
+        Poll::Ready(operation.complete(cqe))
+    }
+}
+
+impl<O> Parcel<O> {
+    /// What has come of it; else `waker` will hear of it.
+    fn take_or_listen(&self, waker: &Waker) -> Option<(O, IoUringCqe)> {
+        let mut state = self.lock();
+        if let Some(taken) = state.take() {
+            return Some(taken);
+        }
+        if matches!(&state.progress, Progress::Waiting(Some(known)) if known.will_wake(waker)) {
+            return None;
+        }
+        drop(state);
+        let waker = waker.clone();
+        let mut state = self.lock();
+        if let Some(taken) = state.take() {
+            drop(state);
+            return Some(taken);
+        }
+        let replaced = match &mut state.progress {
+            Progress::Waiting(known) => known.replace(waker),
+            Progress::Lost => {
+                drop(state);
+                panic!("the ring was lost with the operation in flight");
+            }
+            Progress::Ended(_) | Progress::Abandoned => unreachable!("it has a future"),
+        };
+        drop(state);
+        drop(replaced);
+        None
+    }
+}
+
+impl<O: Operation + Send> Drop for Sent<O> {
+    fn drop(&mut self) {
+        let Some(parcel) = self.parcel.take() else {
+            return;
+        };
+        let mut state = parcel.lock();
+        if let Some((operation, cqe)) = state.take() {
+            drop(state);
+            operation.discard(cqe);
+            return;
+        }
+        let Progress::Waiting(_) = state.progress else {
+            return;
+        };
+        let replaced = mem::replace(&mut state.progress, Progress::Abandoned);
+        drop(state);
+        drop(replaced);
+        let shared = Arc::clone(&parcel.shared);
+        if shared.queue.push(Item::Cancel(parcel)) == Pushed::First {
+            shared.waker.wake_by_ref();
+        }
+    }
+}
+
+impl<O: Operation + Send> Remote for Parcel<O> {
+    fn set_user_data(&self, user_data: u64) {
+        // Only the ring's thread looks at it.
+        self.user_data.store(user_data, Ordering::Relaxed);
+    }
+
+    fn user_data(&self) -> Option<u64> {
+        let user_data = self.user_data.load(Ordering::Relaxed);
+        (user_data != NOT_STARTED).then_some(user_data)
+    }
+
+    fn end(self: Arc<Self>, cqe: IoUringCqe) {
+        self.shared.queue.count_end();
+        let mut state = self.lock();
+        let before = mem::replace(&mut state.progress, Progress::Ended(cqe));
+        match before {
+            Progress::Waiting(waker) => {
+                drop(state);
+                contain(|| waker.map_or((), Waker::wake));
+            }
+            Progress::Abandoned => {
+                let taken = state.take();
+                drop(state);
+                contain(|| taken.map_or((), |(operation, cqe)| operation.discard(cqe)));
+            }
+            Progress::Ended(_) | Progress::Lost => unreachable!("it ends once"),
+        }
+    }
+
+    fn lose(&self) {
+        let mut state = self.lock();
+        let before = mem::replace(&mut state.progress, Progress::Lost);
+        drop(state);
+        if let Progress::Waiting(Some(waker)) = before {
+            contain(|| waker.wake());
+        }
+    }
+}
+
+/// Runs code of others. The panic hook has told of its panic; the others' operations go on.
+fn contain(run: impl FnOnce()) {
+    if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(run)) {
+        // Its destructor is code of others too.
+        mem::forget(panic);
+    }
+}
+
+impl<O: Operation + Send> fmt::Debug for Sent<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent").finish_non_exhaustive()
+    }
+}
+
+/// Wakes a thread that waits without an executor.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+thread_local! {
+    static THREAD: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+}
