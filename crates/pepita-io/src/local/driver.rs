@@ -51,12 +51,8 @@ pub(super) struct Driver {
 struct Inner {
     ring: Ring,
     slots: Slots,
-    /// Kept for its memory; empty between turns.
-    wakers: Vec<Waker>,
     /// Empty between turns.
-    ended: Vec<Ended>,
-    /// Empty between turns.
-    streams: Vec<Stream>,
+    told: Told,
     /// Each is the group of its number.
     pools: Vec<BufferPool>,
     wake_is_armed: bool,
@@ -81,9 +77,7 @@ impl Driver {
             inner: Exclusive::new(Inner {
                 ring,
                 slots: Slots::new(),
-                wakers: Vec::new(),
-                ended: Vec::new(),
-                streams: Vec::new(),
+                told: Told::default(),
                 pools: Vec::new(),
                 wake_is_armed: false,
                 drain_limit: Some(DRAIN_LIMIT),
@@ -353,24 +347,66 @@ impl Driver {
 
     #[cold]
     fn tell_others(&self) {
-        let take = |inner: &mut Inner| {
-            let orphans = (mem::take(&mut inner.ended), mem::take(&mut inner.streams));
-            (mem::take(&mut inner.wakers), orphans)
-        };
         // SAFETY: leaf.
-        let (mut wakers, (ended, streams)) = unsafe { self.inner.with(take) };
-        for waker in wakers.drain(..) {
+        let mut told = unsafe { self.inner.with(|inner| mem::take(&mut inner.told)) };
+        for waker in told.wakers.drain(..) {
             waker.wake();
         }
-        for (keeper, cqe) in ended {
+        for (keeper, cqe) in told.ended.drain(..) {
             keeper.end(cqe);
         }
-        for stream in streams {
+        for stream in told.streams.drain(..) {
             stream.end(Origin(Some(self)));
         }
-        // SAFETY: leaf: both are without elements.
-        unsafe { self.inner.with(|inner| inner.wakers = wakers) };
+        // Its memory serves the next turn, unless a waker has made one.
+        let keep = |inner: &mut Inner| {
+            if inner.told.is_empty() {
+                mem::swap(&mut inner.told, &mut told);
+            }
+        };
+        // SAFETY: leaf: nothing is dropped.
+        unsafe { self.inner.with(keep) };
     }
+}
+
+/// Whom to tell of the completions of a turn, beside the main future.
+#[derive(Debug, Default)]
+struct Told {
+    wakers: Vec<Waker>,
+    ended: Vec<Ended>,
+    streams: Vec<Stream>,
+}
+
+impl Told {
+    fn is_empty(&self) -> bool {
+        self.wakers.is_empty() && self.ended.is_empty() && self.streams.is_empty()
+    }
+
+    /// Notes whom a completion concerns. It comes in parts, and the answer is small, so that the loop over
+    /// completions keeps them in registers.
+    #[inline(never)]
+    fn note(&mut self, slots: &mut Slots, user_data: u64, res: i32, flags: u32) -> Heard {
+        match slots.complete_other(IoUringCqe {
+            user_data,
+            res,
+            flags,
+        }) {
+            Tell::Nobody => return Heard::Nobody,
+            Tell::Main => return Heard::Main,
+            Tell::Waker(waker) => self.wakers.push(waker),
+            Tell::Keeper(ended) => self.ended.push(ended),
+            Tell::Stream(stream) => self.streams.push(*stream),
+        }
+        Heard::Others
+    }
+}
+
+/// Who hears of a completion.
+#[derive(Debug, Clone, Copy)]
+enum Heard {
+    Nobody,
+    Main,
+    Others,
 }
 
 /// Who is concerned by the completions of a turn.
@@ -486,30 +522,24 @@ impl Inner {
     #[inline]
     fn reap(&mut self) -> Seen {
         let mut seen = Seen::default();
-        for cqe in self.ring.completions() {
+        let (slots, told) = (&mut self.slots, &mut self.told);
+        let wake_is_armed = &mut self.wake_is_armed;
+        self.ring.drain_completions(|cqe| {
             if cqe.user_data >= WAKE {
                 if cqe.user_data == WAKE {
-                    self.wake_is_armed = cqe.has_more();
+                    *wake_is_armed = cqe.has_more();
                 }
-                continue;
+                return;
             }
-            match self.slots.complete(cqe) {
-                Tell::Nobody => {}
-                Tell::Main => seen.main = true,
-                Tell::Waker(waker) => {
-                    seen.others = true;
-                    self.wakers.push(waker);
-                }
-                Tell::Keeper(ended) => {
-                    seen.others = true;
-                    self.ended.push(ended);
-                }
-                Tell::Stream(stream) => {
-                    seen.others = true;
-                    self.streams.push(*stream);
-                }
+            match slots.complete(cqe) {
+                Some(is_main) => seen.main |= is_main,
+                None => match told.note(slots, cqe.user_data, cqe.res, cqe.flags) {
+                    Heard::Nobody => {}
+                    Heard::Main => seen.main = true,
+                    Heard::Others => seen.others = true,
+                },
             }
-        }
+        });
         seen
     }
 
@@ -530,11 +560,11 @@ impl Inner {
                 return false;
             }
             self.reap();
-            for (keeper, cqe) in self.ended.drain(..) {
+            for (keeper, cqe) in self.told.ended.drain(..) {
                 let ended = panic::catch_unwind(AssertUnwindSafe(|| keeper.end(cqe)));
                 *panic = panic.take().or(ended.err());
             }
-            for stream in self.streams.drain(..) {
+            for stream in self.told.streams.drain(..) {
                 let ended = panic::catch_unwind(AssertUnwindSafe(|| stream.end(Origin(None))));
                 *panic = panic.take().or(ended.err());
             }

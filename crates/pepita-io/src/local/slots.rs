@@ -367,35 +367,31 @@ impl Slots {
         Ok(replaced)
     }
 
-    /// Notes a completion.
+    /// Notes the only completion of an operation that nobody listens for, or the main future: `Some` says
+    /// whether that does. Other completions are for [`Self::complete_other`].
     #[inline(always)]
-    pub(super) fn complete(&mut self, cqe: IoUringCqe) -> Tell {
+    pub(super) fn complete(&mut self, cqe: IoUringCqe) -> Option<bool> {
+        let key = Key(cqe.user_data);
+        let slot = self.slots.get_mut(key.index() as usize)?;
+        let head = slot.head;
+        // `STARTED` or `MAIN` of this generation.
+        let is_plain =
+            head & !u64::from(state::MAIN) == Key::new(state::STARTED, key.generation()).0;
+        if !is_plain || cqe.has_more() {
+            return None;
+        }
+        slot.set_outcome(cqe);
+        slot.head = Key::new(state::DONE, key.generation()).0;
+        Some(head & u64::from(state::MAIN) != 0)
+    }
+
+    /// Notes a completion that is not the only one, or that the main future does not wait for.
+    pub(super) fn complete_other(&mut self, cqe: IoUringCqe) -> Tell {
         let key = Key(cqe.user_data);
         // The number is one that was pushed; one that is not finds nothing.
         let Some(slot) = self.slots.get_mut(key.index() as usize) else {
             return Tell::Nobody;
         };
-        let head = slot.head;
-        // Nobody listens, or the main future: `STARTED` or `MAIN` of this generation.
-        if head & !u64::from(state::MAIN) == Key::new(state::STARTED, key.generation()).0
-            && !cqe.has_more()
-        {
-            slot.set_outcome(cqe);
-            slot.head = Key::new(state::DONE, key.generation()).0;
-            return if head & u64::from(state::MAIN) == 0 {
-                Tell::Nobody
-            } else {
-                Tell::Main
-            };
-        }
-        self.complete_other(key, cqe)
-    }
-
-    /// Notes a completion that is not the only one, or that the main future does not wait for. Within the loop
-    /// over completions, it would cost those that it does not concern.
-    #[inline(never)]
-    fn complete_other(&mut self, key: Key, cqe: IoUringCqe) -> Tell {
-        let slot = &mut self.slots[key.index() as usize];
         let listener = &mut self.listeners[key.index() as usize];
         if slot.generation() != key.generation() {
             return Tell::Nobody;

@@ -19,8 +19,8 @@ pub trait SqEntry: Copy + Debug + sealed::Sealed {
     #[doc(hidden)]
     const SETUP_FLAG: u32;
 
-    /// Writes the entry to its slot, field by field: a whole structure would be put together on the stack
-    /// by narrow stores and then copied by wide loads, which wait for them.
+    /// Writes the entry to its slot, word by word: a whole structure would be put together on the stack by
+    /// narrow stores and then copied by wide loads, which wait for them.
     ///
     /// # Safety
     /// * `slot` is valid for writes, and aligned.
@@ -35,8 +35,24 @@ impl SqEntry for IoUringSqe {
 
     #[inline(always)]
     unsafe fn store(self, slot: NonNull<Self>) {
-        // SAFETY: the caller's duty.
-        unsafe { slot.write(self) };
+        let words = [
+            u64::from(self.opcode)
+                | u64::from(self.flags) << 8
+                | u64::from(self.ioprio) << 16
+                | u64::from(self.fd.cast_unsigned()) << 32,
+            self.off,
+            self.addr,
+            u64::from(self.len) | u64::from(self.op_flags) << 32,
+            self.user_data,
+            u64::from(self.buf_index)
+                | u64::from(self.personality) << 16
+                | u64::from(self.file_index) << 32,
+            self.addr3,
+            self.pad2,
+        ]
+        .map(u64::from_le);
+        // SAFETY: the caller's duty: an entry is eight words.
+        unsafe { slot.cast().write(words) };
     }
 }
 

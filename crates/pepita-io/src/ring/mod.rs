@@ -333,6 +333,12 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
         Completions::new(&mut self.queues.cq)
     }
 
+    /// Takes all completions that are there, as [`Self::completions`] does, and a little faster.
+    #[inline(always)]
+    pub fn drain_completions(&mut self, each: impl FnMut(C)) {
+        self.queues.cq.drain(each);
+    }
+
     /// Takes one completion, if one is there.
     #[inline]
     pub fn pop(&mut self) -> Option<C> {

@@ -239,19 +239,37 @@ impl<C: CqEntry> CompletionQueue<C> {
     /// Takes a completion out of what was there at the last [`Self::refresh`].
     #[inline(always)]
     fn take(&mut self) -> Option<C> {
-        while self.tail != self.head {
-            // SAFETY: within, regions-along. Whether the kernel has written the slot decides what the
-            // completion says, not whether the memory is valid.
-            let (cqe, slots) = unsafe { C::load(self.slots, self.mask, self.head) };
-            // Two slots where one is left come from no kernel; the queue then is empty.
-            self.head = self
-                .head
-                .wrapping_add(slots.min(self.tail.wrapping_sub(self.head)));
-            if cqe.is_some() {
-                return cqe;
-            }
+        let mut view = self.view();
+        let cqe = view.take();
+        self.head = view.head;
+        cqe
+    }
+
+    #[inline(always)]
+    const fn view(&self) -> View<C> {
+        View {
+            head: self.head,
+            tail: self.tail,
+            mask: self.mask,
+            slots: self.slots,
         }
-        None
+    }
+
+    /// Takes all completions that are there, and gives their slots back.
+    ///
+    /// Where the iterator notes each step in the queue, so that forgetting it repeats nothing, this works on
+    /// values of its own, which is a third faster.
+    #[inline(always)]
+    pub(super) fn drain(&mut self, mut each: impl FnMut(C)) {
+        self.refresh();
+        // Notes the last step also when `each` panics.
+        let mut rest = Rest {
+            view: self.view(),
+            queue: self,
+        };
+        while let Some(cqe) = rest.view.take() {
+            each(cqe);
+        }
     }
 
     /// Gives the slots of what was taken back to the kernel.
@@ -272,6 +290,48 @@ impl<C: CqEntry> CompletionQueue<C> {
     /// Count of completions that the kernel had to drop since the ring was made.
     pub(super) fn dropped(&self) -> u32 {
         self.overflow.get().load(Ordering::Relaxed)
+    }
+}
+
+/// Where completions are: a copy of the queue's own fields.
+#[derive(Debug)]
+struct View<C: CqEntry> {
+    head: u32,
+    tail: u32,
+    mask: u32,
+    /// As in the queue that this is a copy of, which outlives it (within, regions-along).
+    slots: NonNull<C::Slot>,
+}
+
+impl<C: CqEntry> View<C> {
+    #[inline(always)]
+    fn take(&mut self) -> Option<C> {
+        while self.tail != self.head {
+            // SAFETY: within, regions-along. Whether the kernel has written the slot decides what the
+            // completion says, not whether the memory is valid.
+            let (cqe, slots) = unsafe { C::load(self.slots, self.mask, self.head) };
+            // Two slots where one is left come from no kernel; the queue then is empty.
+            let left = self.tail.wrapping_sub(self.head);
+            self.head = self.head.wrapping_add(slots.min(left));
+            if cqe.is_some() {
+                return cqe;
+            }
+        }
+        None
+    }
+}
+
+/// What is left of a queue that is drained.
+struct Rest<'queue, C: CqEntry> {
+    view: View<C>,
+    queue: &'queue mut CompletionQueue<C>,
+}
+
+impl<C: CqEntry> Drop for Rest<'_, C> {
+    #[inline]
+    fn drop(&mut self) {
+        self.queue.head = self.view.head;
+        self.queue.publish();
     }
 }
 
