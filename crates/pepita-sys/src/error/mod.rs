@@ -1,9 +1,12 @@
 //! What went wrong: [`Errno`] is the kernel's number, [`KernelError`] adds which operation failed.
 //!
 //! A program that mixes pepita's modules can use [`Result`] throughout: their own errors convert into
-//! [`KernelError`], with the number kept.
+//! [`KernelError`], with the number kept. With the feature `std`, `std::io::Error` does too, and both convert
+//! into that, for programs that return it.
 
 mod errno;
+#[cfg(any(test, feature = "std"))]
+mod io;
 
 use core::fmt;
 
