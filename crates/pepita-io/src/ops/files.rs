@@ -313,6 +313,15 @@ unsafe impl<F: SharedFile> Operation for Fallocate<F> {
 
 /// Tells about what is at `path`; of a symbolic link, about where it leads. statx(2).
 ///
+/// ```
+/// use pepita_io::{LocalRing, ops};
+///
+/// let ring = LocalRing::new(8)?;
+/// let about = ring.block_on(ring.submit(ops::stat("/proc/self/exe", ops::StatxFlags::SIZE)?))?;
+/// assert!(about.stx_size > 1000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// `EINVAL` when the path has a zero byte.
 pub fn stat(path: impl AsRef<Path>, mask: StatxFlags) -> Result<Stat> {

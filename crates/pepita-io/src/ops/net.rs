@@ -4,13 +4,14 @@
 )]
 //! Operations on sockets.
 
+use std::net::Shutdown;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
 use pepita_sys::error::Result;
 use pepita_sys::io_uring::{IORING_ACCEPT_MULTISHOT, IoUringCqe, IoUringSqe};
 use rustix::net::addr::SocketAddrArg;
-use rustix::net::{AddressFamily, Protocol, Shutdown, SocketAddrAny, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, SocketAddrAny, SocketFlags, SocketType};
 
 use super::files::transfer_len;
 use super::{MultiOperation, Operation, Origin, SharedFile, count, done};
@@ -294,7 +295,12 @@ unsafe impl<F: SharedFile> Operation for ShutDown<F> {
     type Output = Result<()>;
 
     fn entry(&mut self) -> IoUringSqe {
-        IoUringSqe::shutdown(self.socket.number(), self.how as u32)
+        let how = match self.how {
+            Shutdown::Read => rustix::net::Shutdown::Read,
+            Shutdown::Write => rustix::net::Shutdown::Write,
+            Shutdown::Both => rustix::net::Shutdown::Both,
+        };
+        IoUringSqe::shutdown(self.socket.number(), how as u32)
     }
 
     fn complete(self, cqe: IoUringCqe) -> Result<()> {
