@@ -3,6 +3,9 @@
 //! A program that mixes pepita's modules can use [`Result`] throughout: their own errors convert into
 //! [`KernelError`], with the number kept. With the feature `std`, `std::io::Error` does too, and both convert
 //! into that, for programs that return it.
+//!
+//! The operation and the number are all that a [`KernelError`] holds: what else the other error says, such as
+//! who refuses io_uring and what to change, is in its own message. Show it before it is converted.
 
 mod errno;
 #[cfg(any(test, feature = "std"))]
