@@ -142,7 +142,7 @@ impl LocalRing {
     }
 
     /// Starts a task, which runs inside [`block_on`](Self::block_on) beside its future. If it panics, so does
-    /// `block_on`.
+    /// `block_on`, and the [`Task`] never resolves.
     pub fn spawn<F: Future + 'static>(&self, future: F) -> Task<F::Output> {
         self.tasks.spawn(future)
     }
