@@ -12,8 +12,6 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pepita_mem::Mapping;
-
 /// Bytes that the kernel may read while an operation owns them.
 ///
 /// # Safety
@@ -100,49 +98,6 @@ shared_bytes! {
     Rc<[u8]>: "On the heap, shared.",
 }
 
-/// Its pages, of this program alone.
-const OWN_PAGES: &str = "a mapping that is a buffer is not shared, and its protection allows it";
-
-/// All its pages: aligned, as `O_DIRECT` demands.
-///
-/// ```
-/// use pepita_io::{LocalRing, ops};
-/// use pepita_mem::Mapping;
-/// use std::{fs::File, rc::Rc};
-///
-/// let ring = LocalRing::new(8)?;
-/// let file = Rc::new(File::open("/proc/self/exe")?);
-/// let buf = Mapping::anonymous(4096)?;
-/// let (count, buf) = ring.block_on(ring.submit(ops::read(&file, buf, 0)));
-/// assert_eq!(count?, 4096);
-/// assert!(buf.as_slice().is_some_and(|bytes| bytes.starts_with(b"\x7fELF")));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Panics
-/// An operation on it, when it is made of a memfd, or cannot be read.
-// SAFETY: stays-put: the pages are outside of the value, and mapped until it is dropped.
-unsafe impl IoBuf for Mapping {
-    fn bytes(&self) -> &[u8] {
-        self.as_slice().expect(OWN_PAGES)
-    }
-}
-
-/// All its pages: see [`IoBuf`] for it.
-///
-/// # Panics
-/// An operation on it, when it is made of a memfd, or cannot be read and written.
-// SAFETY: stays-put: the pages are outside of the value, and mapped until it is dropped; only what has the
-// value changes their protection.
-unsafe impl IoBufMut for Mapping {
-    fn space(&mut self) -> (*mut u8, usize) {
-        let pages = self.as_mut_slice().expect(OWN_PAGES);
-        (pages.as_mut_ptr(), pages.len())
-    }
-
-    unsafe fn set_filled(&mut self, _: usize) {}
-}
-
 /// A part of a buffer.
 ///
 /// ```
@@ -208,58 +163,4 @@ unsafe impl IoBufMut for Part<Vec<u8>> {
     }
 
     unsafe fn set_filled(&mut self, _: usize) {}
-}
-
-/// Bytes of the part may be aligned for `O_DIRECT`, as those of the pages are.
-///
-/// # Panics
-/// As [`Mapping`].
-// SAFETY: stays-put: a part of what does.
-unsafe impl IoBufMut for Part<Mapping> {
-    fn space(&mut self) -> (*mut u8, usize) {
-        let pages = self.buf.as_mut_slice().expect(OWN_PAGES);
-        let end = self.range.end.min(pages.len());
-        let part = &mut pages[self.range.start.min(end)..end];
-        (part.as_mut_ptr(), part.len())
-    }
-
-    unsafe fn set_filled(&mut self, _: usize) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use pepita_mem::{Memfd, Protection};
-
-    use super::*;
-
-    #[test]
-    fn a_part_of_a_mapping_is_within_its_pages() {
-        for (range, want) in [
-            (0..8192, (0, 8192)),
-            (4096..5000, (4096, 904)),
-            (8000..9000, (8000, 192)),
-            (9000..9999, (8192, 0)),
-        ] {
-            let mut part = Part::new(Mapping::anonymous(8192).expect("memory"), range.clone());
-            let start = part.buf.addr().as_u64();
-            let (space, len) = part.space();
-            assert_eq!((space.addr() as u64 - start, len), want, "{range:?}");
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "not shared")]
-    fn a_shared_mapping_is_no_buffer() {
-        let memfd = Memfd::new("shared", 4096).expect("memory");
-        let mut mapping = memfd.map().expect("memory");
-        let _ = mapping.space();
-    }
-
-    #[test]
-    #[should_panic(expected = "its protection")]
-    fn a_mapping_that_cannot_be_written_is_no_buffer_to_read_into() {
-        let mut mapping = Mapping::anonymous(4096).expect("memory");
-        mapping.protect(Protection::READ).expect("it may be less");
-        let _ = mapping.space();
-    }
 }

@@ -11,13 +11,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pepita_io::LocalRing;
-use pepita_io::buf::Part;
 use pepita_io::ops::{
     self, AddressFamily, FallocateFlags, Operation, POSITION, SocketType, StatxFlags,
 };
-use pepita_mem::Mapping;
 use pepita_sys::error::Errno;
-use pepita_sys::syscall::{O_DIRECT, O_RDWR};
 
 use super::{file_with, local_ring};
 
@@ -59,40 +56,6 @@ fn a_connection_is_made_used_and_ended() {
 }
 
 #[test]
-fn a_mapping_is_written_and_read_past_the_page_cache() {
-    let name = "a_mapping_is_written_and_read_past_the_page_cache";
-    let Some(ring) = local_ring(name, 8) else {
-        return;
-    };
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let open = ops::open(file.path(), O_RDWR | O_DIRECT, 0).expect("a path");
-    let direct = match run(&ring, open) {
-        Err(error) if error.to_errno() == Errno::EINVAL => {
-            println!(
-                "SKIPPED: {name}: the file system of {} has no O_DIRECT",
-                file.path().display()
-            );
-            return;
-        }
-        direct => Rc::new(direct.expect("the file is there")),
-    };
-    let mut pages = Mapping::anonymous(8192).expect("memory");
-    pages.write_at(4096, b"second").expect("they are writable");
-    let (count, pages) = run(&ring, ops::write(&direct, pages, 0));
-    assert_eq!((count, pages.len()), (Ok(8192), 8192));
-
-    let part = Part::new(Mapping::anonymous(8192).expect("memory"), 0..4096);
-    let (count, part) = run(&ring, ops::read(&direct, part, 4096));
-    let pages = part.into_inner();
-    let bytes = pages.as_slice().expect("they are ours");
-    assert_eq!((count, &bytes[..7]), (Ok(4096), &b"second\0"[..]));
-    assert!(
-        bytes[4096..].iter().all(|byte| *byte == 0),
-        "behind the part"
-    );
-}
-
-#[test]
 fn a_closed_connection_is_an_error_and_no_signal() {
     let name = "a_closed_connection_is_an_error_and_no_signal";
     let Some(ring) = local_ring(name, 8) else {
@@ -126,7 +89,7 @@ fn large_sends_go_out_whole_with_and_without_copying() {
         assert_eq!(sent, Ok(half.len()));
         let mut sent = 0;
         while sent < half.len() {
-            let rest = Part::new(half.to_vec(), sent..half.len());
+            let rest = pepita_io::buf::Part::new(half.to_vec(), sent..half.len());
             let (count, _) = ring.submit(ops::send_zero_copy(&stream, rest)).await;
             sent += count.expect("a send");
         }
