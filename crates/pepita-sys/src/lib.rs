@@ -11,7 +11,7 @@
 //! # Sources
 //! `include/uapi` of Linux 6.12 and 7.2, and the man pages that items name.
 
-#[cfg(any(test, feature = "conformance"))]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 #[macro_use]

@@ -52,6 +52,32 @@ assert_eq!(errno_of(output_in_memory("echo", 0)), Some(Errno::EINVAL)); // of th
 "#
 )]
 #![cfg_attr(
+    feature = "std",
+    doc = r#"
+Files and sockets through io_uring, without `unsafe`: operations own their buffers and give them back.
+
+```
+use pepita::error::Result;
+use pepita::io::{LocalRing, ops};
+use std::{fs::File, rc::Rc, time::Duration};
+
+fn first_bytes(ring: &LocalRing, path: &str) -> Result<Vec<u8>> {
+    let file = Rc::new(File::open(path)?);
+    let read = ops::read(&file, Vec::with_capacity(16), 0);
+    let (count, bytes) = ring.block_on(ring.submit_for(read, Duration::from_secs(5)));
+    count.map(|_| bytes)
+}
+
+let ring = match LocalRing::new(64) {
+    Err(error) => panic!("{error}"), // says who refuses io_uring, and what to change
+    Ok(ring) => ring,
+};
+assert!(first_bytes(&ring, "/proc/self/exe")?.starts_with(b"\x7fELF"));
+# Ok::<(), pepita::error::KernelError>(())
+```
+"#
+)]
+#![cfg_attr(
     feature = "kernel",
     doc = r#"
 An operation for io_uring, and what the kernel says of it:

@@ -146,7 +146,8 @@ impl LocalRing {
         LocalPool::new(&self.handle.driver, count, buffer_len)
     }
 
-    /// Starts a task, which runs inside [`block_on`](Self::block_on) beside its future.
+    /// Starts a task, which runs inside [`block_on`](Self::block_on) beside its future. If it panics, so does
+    /// `block_on`, and the [`Task`] never resolves.
     pub fn spawn<F: Future + 'static>(&self, future: F) -> Task<F::Output> {
         self.tasks.spawn(future)
     }
@@ -166,6 +167,7 @@ impl LocalRing {
     ///
     /// # Panics
     /// * Inside itself.
+    /// * When the future or a task does. The ring can be used on.
     /// * When the kernel refuses to let the thread into its ring, which no operation can answer for.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         assert!(!self.is_running.replace(true), "block_on inside block_on");
@@ -218,7 +220,7 @@ impl Drop for LocalRing {
 }
 
 impl LocalHandle {
-    /// Starts an operation.
+    /// Starts an operation. When the ring has been dropped, nobody hands it over, and it never resolves.
     #[inline]
     pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
         Submitted::start(&self.driver, operation)

@@ -60,6 +60,10 @@ impl LocalPool {
     /// Receives from `socket` again and again, each time into a buffer of this pool. It ends when the other
     /// end sends no more; with an error, such as `ENOBUFS` when all buffers are out, it ends too, and may be
     /// started again.
+    ///
+    /// What arrives is received whether it is fetched or not, so a peer that sends faster than its data is used
+    /// can take the whole pool: for a limit of its own, give it a pool of its own, or single
+    /// [`recv`](crate::ops::recv)s.
     pub fn recv_many<F: SharedFile>(&self, socket: &F) -> Multi<RecvMany<F>> {
         let operation = RecvMany {
             socket: socket.clone(),

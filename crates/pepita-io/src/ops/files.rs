@@ -32,8 +32,12 @@ pub(super) fn transfer_len(len: usize) -> u32 {
     len
 }
 
-/// Reads from `offset` of `file` on into `buf`, and gives it back with the count of bytes: 0 at the end of
-/// the file. [`POSITION`] is the file's own position. pread(2).
+/// Reads from `offset` of `file` on into `buf`, and gives it back with the count of bytes, which may be fewer
+/// than there is room for: 0 at the end of the file, and where there is no room. [`POSITION`] is the file's own
+/// position. pread(2).
+///
+/// A vector has room for its capacity, and what was in it is overwritten. A [`Part`](crate::buf::Part) of a
+/// vector has room within the vector's length only.
 ///
 /// ```
 /// use std::{fs::File, rc::Rc};
@@ -85,6 +89,33 @@ unsafe impl<F: SharedFile, B: IoBufMut> Operation for Read<F, B> {
 
 /// Writes `buf` at `offset` of `file`, and gives it back with the count of bytes, which may be fewer.
 /// [`POSITION`] is the file's own position. pwrite(2).
+///
+/// What is left goes out as a [`Part`](crate::buf::Part):
+///
+/// ```
+/// use std::rc::Rc;
+/// use pepita_io::{LocalRing, buf::Part, ops};
+/// use pepita_sys::error::{Errno, KernelError};
+///
+/// let ring = LocalRing::new(8)?;
+/// let file = Rc::new(tempfile::tempfile()?);
+/// ring.block_on(async {
+///     let mut text = b"all of it".to_vec();
+///     let mut done = 0;
+///     while done < text.len() {
+///         let rest = done..text.len();
+///         let (count, part) = ring.submit(ops::write(&file, Part::new(text, rest), done as u64)).await;
+///         text = part.into_inner();
+///         done += match count? {
+///             0 => return Err(KernelError::from_errno("write", Errno::ENOSPC)),
+///             count => count,
+///         };
+///     }
+///     ring.submit(ops::fsync(&file)).await
+/// })?;
+/// # assert_eq!(file.metadata()?.len(), 9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn write<F: SharedFile, B: IoBuf>(file: &F, buf: B, offset: u64) -> Write<F, B> {
     Write {
         file: file.clone(),
@@ -312,6 +343,15 @@ unsafe impl<F: SharedFile> Operation for Fallocate<F> {
 }
 
 /// Tells about what is at `path`; of a symbolic link, about where it leads. statx(2).
+///
+/// ```
+/// use pepita_io::{LocalRing, ops};
+///
+/// let ring = LocalRing::new(8)?;
+/// let about = ring.block_on(ring.submit(ops::stat("/proc/self/exe", ops::StatxFlags::SIZE)?))?;
+/// assert!(about.stx_size > 1000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// `EINVAL` when the path has a zero byte.

@@ -5,7 +5,8 @@
 //! Operations that own what they work on.
 //!
 //! An operation is a value: it keeps its buffers and files until the kernel is done, then gives them back.
-//! [`LocalRing`](crate::LocalRing) runs it on this thread's ring.
+//! [`LocalRing`](crate::LocalRing) runs it on this thread's ring. Flags are [`pepita_sys::syscall`]'s `O_` of
+//! [`open`], and types of the crate rustix, which stand here too.
 
 mod files;
 mod net;
@@ -20,6 +21,12 @@ use pepita_sys::error::{KernelError, Result};
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
 
 pub use crate::local::Origin;
+#[doc(no_inline)]
+pub use rustix::event::PollFlags;
+#[doc(no_inline)]
+pub use rustix::fs::{FallocateFlags, Statx, StatxFlags};
+#[doc(no_inline)]
+pub use rustix::net::{AddressFamily, Protocol, SocketType, addr::SocketAddrArg};
 
 pub use files::*;
 pub use net::*;

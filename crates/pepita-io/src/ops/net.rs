@@ -4,13 +4,14 @@
 )]
 //! Operations on sockets.
 
+use std::net::Shutdown;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
 use pepita_sys::error::Result;
 use pepita_sys::io_uring::{IORING_ACCEPT_MULTISHOT, IoUringCqe, IoUringSqe};
 use rustix::net::addr::SocketAddrArg;
-use rustix::net::{AddressFamily, Protocol, Shutdown, SocketAddrAny, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, SocketAddrAny, SocketFlags, SocketType};
 
 use super::files::transfer_len;
 use super::{MultiOperation, Operation, Origin, SharedFile, count, done};
@@ -117,7 +118,22 @@ unsafe impl<F: SharedFile> MultiOperation for Accept<F> {
     }
 }
 
-/// Connects `socket` to `address`. connect(2).
+/// Connects `socket` to `address`, as the standard library or rustix has it. connect(2).
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use std::rc::Rc;
+/// use pepita_io::ops::{AddressFamily, SocketType};
+/// use pepita_io::{LocalRing, ops};
+///
+/// let ring = LocalRing::new(8)?;
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let socket = ops::socket(AddressFamily::INET, SocketType::STREAM, None);
+/// let socket = Rc::new(TcpStream::from(ring.block_on(ring.submit(socket))?));
+/// ring.block_on(ring.submit(ops::connect(&socket, &listener.local_addr()?)))?;
+/// assert_eq!(socket.peer_addr()?, listener.local_addr()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn connect<F: SharedFile>(socket: &F, address: &impl SocketAddrArg) -> Connect<F> {
     Connect {
         socket: socket.clone(),
@@ -237,8 +253,8 @@ unsafe impl<F: SharedFile, B: IoBuf> Operation for SendZeroCopy<F, B> {
     }
 }
 
-/// Receives into `buf`, and gives it back with the count of bytes: 0 when the other end sends no more.
-/// recv(2).
+/// Receives into `buf`, and gives it back with the count of bytes: 0 when the other end sends no more, and
+/// where `buf` has no room, which is as with [`read`](super::read). recv(2).
 pub fn recv<F: SharedFile, B: IoBufMut>(socket: &F, buf: B) -> Recv<F, B> {
     Recv {
         socket: socket.clone(),
@@ -294,7 +310,12 @@ unsafe impl<F: SharedFile> Operation for ShutDown<F> {
     type Output = Result<()>;
 
     fn entry(&mut self) -> IoUringSqe {
-        IoUringSqe::shutdown(self.socket.number(), self.how as u32)
+        let how = match self.how {
+            Shutdown::Read => rustix::net::Shutdown::Read,
+            Shutdown::Write => rustix::net::Shutdown::Write,
+            Shutdown::Both => rustix::net::Shutdown::Both,
+        };
+        IoUringSqe::shutdown(self.socket.number(), how as u32)
     }
 
     fn complete(self, cqe: IoUringCqe) -> Result<()> {

@@ -46,7 +46,22 @@ unsafe impl Operation for Sleep {
     }
 }
 
-/// Waits until `file` is ready for one of `events`, `POLL` bits, and says for which. poll(2).
+/// Waits until `file` is ready for one of `events`, bits of [`PollFlags`](super::PollFlags), and says for which.
+/// poll(2).
+///
+/// ```
+/// use std::os::unix::net::UnixStream;
+/// use std::rc::Rc;
+/// use pepita_io::{LocalRing, ops};
+///
+/// let ring = LocalRing::new(8)?;
+/// let (ours, theirs) = UnixStream::pair()?;
+/// let input = u32::from(ops::PollFlags::IN.bits());
+/// let ready = ring.submit(ops::poll(&Rc::new(ours), input));
+/// std::io::Write::write_all(&mut &theirs, b"x")?;
+/// assert_eq!(ring.block_on(ready)?, input);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn poll<F: SharedFile>(file: &F, events: u32) -> Poll<F> {
     Poll {
         file: file.clone(),

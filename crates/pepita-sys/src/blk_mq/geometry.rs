@@ -7,7 +7,7 @@ use super::op::{RequestFlags, RequestOp};
 use super::request::RequestParts;
 use super::segment::Segment;
 use super::{SECTOR_SHIFT, SECTOR_SIZE};
-use crate::error::Errno;
+use crate::error::{Errno, KernelError};
 
 /// The largest logical block: what the kernel's ublk and virtio drivers take on every architecture.
 const BLOCK_SIZE_MAX: u32 = 4096;
@@ -111,6 +111,13 @@ impl fmt::Display for GeometryError {
 
 impl core::error::Error for GeometryError {}
 
+/// `EINVAL`, with which the kernel refuses such a device too.
+impl From<GeometryError> for KernelError {
+    fn from(_: GeometryError) -> Self {
+        Self::from_errno("checking a geometry", Errno::EINVAL)
+    }
+}
+
 /// Why a device does not take a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -182,6 +189,13 @@ impl RequestError {
 impl From<RequestError> for Errno {
     fn from(error: RequestError) -> Self {
         error.to_errno()
+    }
+}
+
+/// As [`RequestError::to_errno`].
+impl From<RequestError> for KernelError {
+    fn from(error: RequestError) -> Self {
+        Self::from_errno("checking a request", error.to_errno())
     }
 }
 

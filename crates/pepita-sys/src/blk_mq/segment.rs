@@ -5,7 +5,7 @@ use core::fmt;
 use core::iter::FusedIterator;
 use core::ptr;
 
-use crate::error::Errno;
+use crate::error::{Errno, KernelError};
 
 /// A piece of memory: address and length, as the kernel's `struct iovec` has them. readv(2)
 ///
@@ -89,6 +89,13 @@ impl ShortData {
 impl From<ShortData> for Errno {
     fn from(short: ShortData) -> Self {
         short.to_errno()
+    }
+}
+
+/// As [`ShortData::to_errno`].
+impl From<ShortData> for KernelError {
+    fn from(short: ShortData) -> Self {
+        Self::from_errno("copying a request's data", short.to_errno())
     }
 }
 

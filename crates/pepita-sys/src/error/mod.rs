@@ -1,9 +1,16 @@
 //! What went wrong: [`Errno`] is the kernel's number, [`KernelError`] adds which operation failed.
 //!
 //! A program that mixes pepita's modules can use [`Result`] throughout: their own errors convert into
-//! [`KernelError`], with the number kept.
+//! [`KernelError`], with the number kept. With the feature `std`, `std::io::Error` does too, and both convert
+//! into that, for programs that return it.
+//!
+//! The operation and the number are all that a [`KernelError`] holds: what else the other error says, such as
+//! who refuses io_uring and what to change, is in its own message. Show it before it is converted. A bare
+//! [`Errno`], of a system call or a completion, does not convert: [`KernelError::from_errno`] names the operation.
 
 mod errno;
+#[cfg(any(test, feature = "std"))]
+mod io;
 
 use core::fmt;
 
@@ -53,6 +60,20 @@ impl KernelError {
     #[must_use]
     pub const fn is_retriable(self) -> bool {
         self.errno.is_retriable()
+    }
+}
+
+/// The number alone, for a block device that ends a request with what a call said.
+///
+/// ```
+/// use pepita_sys::error::{Errno, KernelError};
+///
+/// let full = KernelError::from_errno("io_uring_enter", Errno::EBUSY);
+/// assert_eq!(Errno::from(full), Errno::EBUSY);
+/// ```
+impl From<KernelError> for Errno {
+    fn from(error: KernelError) -> Self {
+        error.to_errno()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Each operation, on the running kernel.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use pepita_io::LocalRing;
 use pepita_io::buf::AlignedBuf;
-use pepita_io::ops::{self, Operation, POSITION};
+use pepita_io::ops::{
+    self, AddressFamily, FallocateFlags, Operation, POSITION, SocketType, StatxFlags,
+};
 use pepita_sys::error::Errno;
-use rustix::fs::{FallocateFlags, StatxFlags};
-use rustix::net::{AddressFamily, Shutdown, SocketType};
 
 use super::{file_with, local_ring};
 

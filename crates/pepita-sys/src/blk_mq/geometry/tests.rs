@@ -4,6 +4,7 @@ use std::string::ToString;
 use std::vec::Vec;
 
 use super::*;
+use crate::blk_mq::ShortData;
 
 const DISCARD: DiscardLimits = DiscardLimits {
     max_sectors: 64,
@@ -307,4 +308,30 @@ fn errors_say_what_was_wrong_and_the_limit() {
         read_only.check(&parts).map_err(|error| error.to_string()),
         Err("the device can only be read".into())
     );
+}
+
+#[test]
+fn an_error_becomes_the_number_that_the_kernel_would_give() {
+    let past_end = RequestError::PastEnd {
+        sector: 999,
+        nr_sectors: 2,
+        capacity_sectors: 1000,
+    };
+    for (error, errno) in [
+        (KernelError::from(past_end), Errno::EIO),
+        (RequestError::ReadOnly.into(), Errno::EPERM),
+        (
+            Geometry {
+                max_segments: 0,
+                ..ALL
+            }
+            .validate()
+            .expect_err("no segments")
+            .into(),
+            Errno::EINVAL,
+        ),
+        (ShortData { wanted: 2, left: 1 }.into(), Errno::EINVAL),
+    ] {
+        assert_eq!(Errno::from(error), errno, "{error}");
+    }
 }
