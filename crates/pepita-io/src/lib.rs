@@ -9,6 +9,8 @@ mod any;
 #[cfg(feature = "std")]
 pub mod buf;
 #[cfg(feature = "std")]
+mod file;
+#[cfg(feature = "std")]
 mod local;
 #[cfg(feature = "std")]
 pub mod ops;
@@ -18,6 +20,8 @@ pub mod ring;
 
 #[cfg(feature = "std")]
 pub use any::{AnyDevice, AnyLane};
+#[cfg(feature = "std")]
+pub use file::{Engine, FileDevice, FileDeviceError, FileLane, FileOptions};
 #[cfg(feature = "std")]
 pub use local::{Limited, LocalHandle, LocalRing, Multi, Submitted, Task};
 #[cfg(feature = "std")]
