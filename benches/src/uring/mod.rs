@@ -1,11 +1,13 @@
 //! io_uring, against the `io-uring` crate.
 
+mod device;
 mod nops;
 mod owned;
 mod reads;
 mod rings;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
+use device::DeviceReads;
 use nops::{Nops, Share};
 use owned::{OwnedNops, OwnedShare};
 use reads::{Cache, Reads};
@@ -19,13 +21,14 @@ pub const SUITE: Suite = Suite {
 };
 
 /// Reads in flight.
-const DEPTH: u32 = 64;
+const DEPTH: u16 = 64;
 
 fn cases(_: &Settings) -> Vec<Case> {
     let mut cases: Vec<Case> = [1, 32, 256].map(nops).into();
     cases.extend([1, 32, 256].map(owned_nops));
     cases.extend([share(), owned_share()]);
     cases.extend([Cache::Warm, Cache::Bypassed].map(reads));
+    cases.extend([Cache::Warm, Cache::Bypassed].map(device_reads));
     cases
 }
 
@@ -83,9 +86,25 @@ fn reads(cache: Cache) -> Case {
     Case::new(name, Unit::Rate("reads/s"), work)
         .bar(Bar::Ratio(1.0))
         .contender(Role::Ours, Home::Shared, "Ring", move || {
-            Reads::<Ours>::new(cache, DEPTH)
+            Reads::<Ours>::new(cache, DEPTH.into())
         })
         .contender(Role::Peer, Home::Shared, "io-uring", move || {
-            Reads::<Peer>::new(cache, DEPTH)
+            Reads::<Peer>::new(cache, DEPTH.into())
+        })
+}
+
+fn device_reads(cache: Cache) -> Case {
+    let (name, how) = match cache {
+        Cache::Warm => ("file-device-read-cached", "in the page cache"),
+        Cache::Bypassed => ("file-device-read-direct", "with O_DIRECT"),
+    };
+    let work = format!("random reads of 4 KiB {how} by a device and a lane, {DEPTH} in flight");
+    Case::new(name, Unit::Rate("reads/s"), work)
+        .bar(Bar::Ratio(0.95))
+        .contender(Role::Ours, Home::Shared, "FileDevice", move || {
+            DeviceReads::new(cache, DEPTH)
+        })
+        .contender(Role::Peer, Home::Shared, "io-uring, bare", move || {
+            Reads::<Peer>::new(cache, DEPTH.into())
         })
 }

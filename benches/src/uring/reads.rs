@@ -15,13 +15,13 @@ use crate::stats::Random;
 use crate::timing::per_second;
 
 /// Bytes of a read.
-const BLOCK: usize = 4096;
+pub(super) const BLOCK: usize = 4096;
 /// The same, as an entry has it.
 const BLOCK_U32: u32 = 4096;
 /// The same, as a completion has it.
 const BLOCK_READ: i32 = 4096;
 /// Blocks of the file.
-const BLOCKS: usize = 16_384;
+pub(super) const BLOCKS: usize = 16_384;
 
 /// Where the data is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) enum Cache {
 
 impl Cache {
     /// Reads of a round.
-    const fn reads(self) -> usize {
+    pub(super) const fn reads(self) -> usize {
         match self {
             Self::Warm => 100_000,
             Self::Bypassed => 10_000,
@@ -119,7 +119,7 @@ impl<R: Rings> Contender for Reads<R> {
 }
 
 /// Opens the file that all contenders read.
-fn open(cache: Cache) -> Result<File> {
+pub(super) fn open(cache: Cache) -> Result<File> {
     static NUMBERED: OnceLock<File> = OnceLock::new();
     let file = NUMBERED.get_or_init(|| numbered_file().expect("a file of 64 MiB in target/"));
     let mut options = OpenOptions::new();
