@@ -1,5 +1,6 @@
 //! io_uring, against the `io-uring` crate, tokio, and threads that block.
 
+mod device;
 mod echo;
 mod handle;
 mod nops;
@@ -8,6 +9,7 @@ mod reads;
 mod rings;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
+use device::DeviceReads;
 use echo::{Echo, Figure, serve_local_ring, serve_tokio};
 use handle::HandleReads;
 use nops::{Nops, Share};
@@ -23,7 +25,7 @@ pub const SUITE: Suite = Suite {
 };
 
 /// Reads in flight.
-const DEPTH: u32 = 64;
+const DEPTH: u16 = 64;
 
 fn cases(_: &Settings) -> Vec<Case> {
     let mut cases: Vec<Case> = [1, 32, 256].map(nops).into();
@@ -33,6 +35,7 @@ fn cases(_: &Settings) -> Vec<Case> {
     cases.extend([Cache::Warm, Cache::Bypassed].map(owned_reads));
     cases.extend([Figure::ServerCpu, Figure::Rate].map(echo));
     cases.extend([2, 64].map(handle_reads));
+    cases.extend([Cache::Warm, Cache::Bypassed].map(device_reads));
     cases
 }
 
@@ -95,13 +98,22 @@ fn handle_reads(tasks: usize) -> Case {
 
 fn reads(cache: Cache) -> Case {
     reads_of(cache, "", 1.0).contender(Role::Ours, Home::Shared, "Ring", move || {
-        Reads::<Ours>::new(cache, DEPTH)
+        Reads::<Ours>::new(cache, DEPTH.into())
     })
+}
+
+fn device_reads(cache: Cache) -> Case {
+    reads_of(cache, "file-device-", 0.95).contender(
+        Role::Ours,
+        Home::Shared,
+        "FileDevice",
+        move || DeviceReads::new(cache, DEPTH),
+    )
 }
 
 fn owned_reads(cache: Cache) -> Case {
     reads_of(cache, "owned-", 0.95).contender(Role::Ours, Home::Shared, "LocalRing", move || {
-        OwnedReads::new(cache, DEPTH)
+        OwnedReads::new(cache, DEPTH.into())
     })
 }
 
@@ -114,7 +126,7 @@ fn reads_of(cache: Cache, prefix: &str, bar: f64) -> Case {
     Case::new(format!("{prefix}{name}"), Unit::Rate("reads/s"), work)
         .bar(Bar::Ratio(bar))
         .contender(Role::Peer, Home::Shared, "io-uring, bare", move || {
-            Reads::<Peer>::new(cache, DEPTH)
+            Reads::<Peer>::new(cache, DEPTH.into())
         })
 }
 

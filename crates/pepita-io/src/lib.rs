@@ -9,6 +9,8 @@ mod any;
 #[cfg(feature = "std")]
 pub mod buf;
 #[cfg(feature = "std")]
+mod file;
+#[cfg(feature = "std")]
 mod handle;
 #[cfg(feature = "std")]
 mod local;
@@ -20,6 +22,8 @@ pub mod ring;
 
 #[cfg(feature = "std")]
 pub use any::{AnyDevice, AnyLane};
+#[cfg(feature = "std")]
+pub use file::{Engine, FileDevice, FileDeviceError, FileLane, FileOptions};
 #[cfg(feature = "std")]
 pub use handle::{RingHandle, RingThread, Sent};
 #[cfg(feature = "std")]

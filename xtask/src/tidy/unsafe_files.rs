@@ -7,6 +7,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "the peer's heap takes memory by its address",
     ),
     (
+        "benches/src/uring/device.rs",
+        "plays a front end of a device",
+    ),
+    (
         "benches/src/uring/reads.rs",
         "raw rings read into raw buffers",
     ),
@@ -20,12 +24,28 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "looks at standard output before the standard library does",
     ),
     (
+        "crates/pepita-io/examples/copy.rs",
+        "a front end vouches for the memory of its requests",
+    ),
+    (
         "crates/pepita-io/src/buf.rs",
         "implementations promise that memory stays where it is",
     ),
     (
         "crates/pepita-io/src/buf/aligned.rs",
         "allocates with an alignment",
+    ),
+    (
+        "crates/pepita-io/src/file/calls.rs",
+        "hands the memory of requests to the kernel",
+    ),
+    (
+        "crates/pepita-io/src/file/threads.rs",
+        "hands the memory of requests to the kernel",
+    ),
+    (
+        "crates/pepita-io/src/file/uring.rs",
+        "hands the memory of requests to the kernel",
     ),
     (
         "crates/pepita-io/src/handle/mod.rs",
@@ -132,6 +152,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     (
         "crates/pepita-io/src/ring/wait_region.rs",
         "writes wait arguments in memory that is shared with the kernel",
+    ),
+    (
+        "crates/pepita-io/tests/it/file/front.rs",
+        "plays a front end",
     ),
     (
         "crates/pepita-io/tests/it/filter.rs",

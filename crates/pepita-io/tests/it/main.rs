@@ -1,5 +1,6 @@
 //! Tests on the running kernel.
 
+mod file;
 mod filter;
 mod handle;
 mod local;
