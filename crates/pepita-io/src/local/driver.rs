@@ -172,12 +172,18 @@ impl Driver {
     pub(super) fn next(&self, key: Key, waker: &Waker) -> Next {
         // SAFETY: leaf.
         let next = unsafe { self.inner.with(|inner| inner.slots.next(key)) };
-        if let Next::Pending = next {
-            let waker = waker.clone();
-            let listen = |inner: &mut Inner| inner.slots.listen_stream(key, waker);
-            // SAFETY: leaf: what is replaced is dropped afterwards.
-            drop(unsafe { self.inner.with(listen) });
-        }
+        let Next::Pending = next else {
+            return next;
+        };
+        let waker = waker.clone();
+        // Cloning may have run others' code, so there may be something by now.
+        let listen = |inner: &mut Inner| match inner.slots.next(key) {
+            Next::Pending => (Next::Pending, inner.slots.listen_stream(key, waker)),
+            next => (next, Some(waker)),
+        };
+        // SAFETY: leaf: the waker that is left over is dropped afterwards.
+        let (next, left_over) = unsafe { self.inner.with(listen) };
+        drop(left_over);
         next
     }
 
@@ -246,31 +252,33 @@ impl Driver {
     /// Looks whether its completion is there already, as when the queue was full and was handed over; if
     /// not, `waker` will hear of it.
     fn look_or_wait(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
-        let look = |inner: &mut Inner| {
-            let seen = inner.ring.has_completions().then(|| inner.reap())?;
-            Some((seen, inner.slots.fetch(key)))
-        };
+        let look = |inner: &mut Inner| inner.ring.has_completions().then(|| inner.reap());
         // SAFETY: leaf.
-        if let Some((seen, outcome)) = unsafe { self.inner.with(look) } {
+        if let Some(seen) = unsafe { self.inner.with(look) } {
             self.tell(&seen);
+            // Fetched only now: who is told may panic, which would lose it, or see it come.
+            // SAFETY: leaf.
+            let outcome = unsafe { self.inner.with(|inner| inner.slots.fetch(key)) };
             if outcome.is_some() {
                 return outcome;
             }
         }
-        self.wait_for(key, waker);
-        None
+        self.wait_for(key, waker)
     }
 
     #[inline]
-    fn wait_for(&self, key: Key, waker: &Waker) {
+    fn wait_for(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
         let is_main = waker.will_wake(&self.main);
         // SAFETY: leaf.
         if is_main && unsafe { self.inner.with(|inner| inner.slots.listen_main(key)) } {
-            return;
+            return None;
         }
         let waker = waker.clone();
-        // SAFETY: leaf: what is replaced is dropped afterwards.
-        drop(unsafe { self.inner.with(|inner| inner.slots.listen(key, waker)) });
+        // SAFETY: leaf: what is replaced, or not needed, is dropped afterwards.
+        match unsafe { self.inner.with(|inner| inner.slots.listen(key, waker)) } {
+            Ok(_replaced) => None,
+            Err((_waker, cqe)) => Some(cqe),
+        }
     }
 
     /// Leaves an operation to itself: it is cancelled, and `orphan` gets what comes of it.

@@ -272,6 +272,7 @@ impl Slots {
         if slot.state() != state::DONE {
             return None;
         }
+        debug_assert_eq!(slot.generation(), key.generation());
         let outcome = slot.outcome();
         let generation = key.generation().wrapping_add(1);
         slot.head = Key::new(state::STARTED, generation).0;
@@ -290,16 +291,25 @@ impl Slots {
         is_new
     }
 
-    /// Lets `waker` hear of the end. Returns who would have heard of it before.
-    pub(super) fn listen(&mut self, key: Key, waker: Waker) -> Replaced {
+    /// The outcome, if it is there; else `waker` will hear of it, and whoever would have heard of it is
+    /// returned.
+    pub(super) fn listen(
+        &mut self,
+        key: Key,
+        waker: Waker,
+    ) -> Result<Replaced, (Waker, IoUringCqe)> {
+        if let Some(cqe) = self.fetch(key) {
+            return Err((waker, cqe));
+        }
         let replaced = self.replace(key, Listener::Waker(waker));
         self.mark_other(key);
-        replaced
+        Ok(replaced)
     }
 
-    /// Says that somebody else than the main future listens.
+    /// Says that somebody else than the main future listens to what is not done.
     fn mark_other(&mut self, key: Key) {
         let slot = &mut self.slots[key.index() as usize];
+        debug_assert_ne!(slot.state(), state::DONE);
         if slot.state() != state::PARTLY {
             slot.set_state(state::OTHER);
         }

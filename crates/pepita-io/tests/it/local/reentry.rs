@@ -1,0 +1,130 @@
+#![expect(
+    unsafe_code,
+    reason = "wakers and operations of its own tell what is done to them"
+)]
+//! Code of others that comes back into the ring, or panics, where the ring calls it.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
+use std::time::Duration;
+
+use pepita_io::LocalRing;
+use pepita_io::ops;
+
+use super::local_ring;
+
+/// A waker that calls `self.0`.
+struct Calls<F>(F);
+
+impl<F: Fn() + Send + Sync + 'static> Wake for Calls<F> {
+    fn wake(self: Arc<Self>) {
+        self.0();
+    }
+}
+
+fn waker(wake: impl Fn() + Send + Sync + 'static) -> Waker {
+    Waker::from(Arc::new(Calls(wake)))
+}
+
+fn panics() {
+    panic!("a waker that panics");
+}
+
+fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(waker))
+}
+
+/// Whether `work` panics.
+fn does_panic(work: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(work)).is_err()
+}
+
+thread_local! {
+    static RING: RefCell<Option<Rc<LocalRing>>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn an_operation_that_ends_while_a_waker_turns_the_ring_is_seen() {
+    let name = "an_operation_that_ends_while_a_waker_turns_the_ring_is_seen";
+    let Some(ring) = local_ring(name, 2).map(Rc::new) else {
+        return;
+    };
+    RING.set(Some(Rc::clone(&ring)));
+    let (writer, reader) = UnixStream::pair().expect("a pair");
+    let turns = waker(move || {
+        (&writer).write_all(b"x").expect("a byte");
+        let ring = RING.take().expect("the ring");
+        ring.turn(Some(Duration::from_secs(10))).expect("a turn");
+    });
+    let mut first = ring.submit(ops::nop());
+    assert!(poll(&mut first, &turns).is_pending());
+    // The queue is full, so both are handed over, and the first is done.
+    let mut read = ring.submit(ops::read(&Rc::new(reader), Vec::with_capacity(1), 0));
+    let mut polled = poll(&mut read, Waker::noop());
+    if polled.is_pending() {
+        polled = poll(&mut read, Waker::noop());
+    }
+    assert_eq!(polled, Poll::Ready((Ok(1), b"x".to_vec())));
+}
+
+#[test]
+fn an_operation_that_ends_while_its_waker_is_cloned_is_seen() {
+    let name = "an_operation_that_ends_while_its_waker_is_cloned_is_seen";
+    let Some(ring) = local_ring(name, 8).map(Rc::new) else {
+        return;
+    };
+    RING.set(Some(Rc::clone(&ring)));
+    let mut nop = ring.submit(ops::nop());
+    // SAFETY: the functions of the table take no data.
+    let turns = unsafe { Waker::from_raw(turning()) };
+    assert_eq!(poll(&mut nop, &turns), Poll::Ready(Ok(())));
+
+    let listener = Rc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener"));
+    let mut connections = ring.submit_multi(ops::accept(&listener));
+    ring.turn(None).expect("a turn");
+    let _client = TcpStream::connect(listener.local_addr().expect("an address"));
+    RING.set(Some(Rc::clone(&ring)));
+    let next = connections.poll_next(&mut Context::from_waker(&turns));
+    assert!(matches!(next, Poll::Ready(Some(Ok(_)))));
+}
+
+/// A waker that turns the ring when it is cloned.
+fn turning() -> RawWaker {
+    const VTABLE: RawWakerVTable = RawWakerVTable::new(
+        |_| {
+            if let Some(ring) = RING.take() {
+                ring.turn(Some(Duration::from_secs(10))).expect("a turn");
+            }
+            turning()
+        },
+        |_| {},
+        |_| {},
+        |_| {},
+    );
+    RawWaker::new(std::ptr::null(), &VTABLE)
+}
+
+#[test]
+fn an_outcome_is_still_there_after_a_waker_has_panicked() {
+    let name = "an_outcome_is_still_there_after_a_waker_has_panicked";
+    let Some(ring) = local_ring(name, 2) else {
+        return;
+    };
+    let mut first = ring.submit(ops::nop());
+    assert!(poll(&mut first, &waker(panics)).is_pending());
+    // The queue is full, so both are handed over and done.
+    let mut second = ring.submit(ops::nop());
+    assert!(does_panic(|| assert!(
+        poll(&mut second, Waker::noop()).is_ready()
+    )));
+    assert_eq!(poll(&mut second, Waker::noop()), Poll::Ready(Ok(())));
+    assert_eq!(poll(&mut first, Waker::noop()), Poll::Ready(Ok(())));
+}
