@@ -451,14 +451,18 @@ impl Slots {
         }
     }
 
-    /// Leaves a stream to `orphan`. If its last completion has come, it is returned; else its waker is.
+    /// Leaves a stream to `orphan`. If nothing more will come, it is returned; else its waker is.
     pub(super) fn abandon_stream(
         &mut self,
         key: Key,
         orphan: Box<dyn OrphanStream>,
     ) -> Result<Option<Waker>, Box<Stream>> {
         let Some(slot) = self.slots.get(key.index() as usize) else {
-            return Ok(None);
+            // It was not handed over.
+            return Err(Box::new(Stream {
+                orphan: Some(orphan),
+                ..Stream::default()
+            }));
         };
         let is_done = slot.state() == state::DONE;
         let Listener::Stream(stream) = &mut self.listeners[key.index() as usize] else {

@@ -4,10 +4,11 @@
 )]
 //! Code of others that comes back into the ring, or panics, where the ring calls it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,10 +17,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::Duration;
 
-use pepita_io::LocalRing;
 use pepita_io::ops;
+use pepita_io::{LocalHandle, LocalRing};
+use pepita_sys::error::Errno;
 
 use super::local_ring;
+use crate::filter::refuse;
 
 /// A waker that calls `self.0`.
 struct Calls<F>(F);
@@ -127,4 +130,50 @@ fn an_outcome_is_still_there_after_a_waker_has_panicked() {
     )));
     assert_eq!(poll(&mut second, Waker::noop()), Poll::Ready(Ok(())));
     assert_eq!(poll(&mut first, Waker::noop()), Poll::Ready(Ok(())));
+}
+
+/// A socket that starts an operation when it is dropped.
+struct Talks {
+    socket: UnixStream,
+    io: LocalHandle,
+    talked: Rc<Cell<bool>>,
+}
+
+impl AsFd for Talks {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Talks {
+    fn drop(&mut self) {
+        drop(self.io.submit(ops::nop()));
+        self.talked.set(true);
+    }
+}
+
+#[test]
+fn a_stream_that_could_not_start_is_dropped_where_its_file_may_use_the_ring() {
+    let name = "a_stream_that_could_not_start_is_dropped_where_its_file_may_use_the_ring";
+    let thread = std::thread::spawn(move || {
+        let Some(ring) = local_ring(name, 2) else {
+            return;
+        };
+        if !refuse(libc::SYS_io_uring_enter, Errno::EPERM) {
+            println!("SKIPPED: {name}: no seccomp here");
+            return;
+        }
+        let talked = Rc::new(Cell::new(false));
+        let file = Rc::new(Talks {
+            socket: UnixStream::pair().expect("a pair").0,
+            io: ring.handle(),
+            talked: Rc::clone(&talked),
+        });
+        let _full = [ring.submit(ops::nop()), ring.submit(ops::nop())];
+        let refused = ring.submit_multi(ops::accept(&file));
+        drop(file);
+        drop(refused);
+        assert!(talked.get());
+    });
+    thread.join().expect("the thread");
 }
