@@ -19,6 +19,7 @@ use pepita_sys::io_uring::{
 
 use super::cell::Exclusive;
 use super::multi::Origin;
+use super::panics::Panics;
 use super::park::Parker;
 use super::slots::{Ended, Key, Next, Orphan, OrphanStream, Slots, Stream, Tell};
 use crate::ring::{BufferError, BufferPool, BufferUse, Buffers, QueueFull, Ring, Wait};
@@ -327,17 +328,19 @@ impl Driver {
         };
         // SAFETY: leaf.
         let (mut wakers, (ended, streams)) = unsafe { self.inner.with(take) };
+        let mut panics = Panics::default();
         for waker in wakers.drain(..) {
-            waker.wake();
+            panics.catch(|| waker.wake());
         }
         for (orphan, cqe) in ended {
-            orphan.end(cqe);
+            panics.catch(|| orphan.end(cqe));
         }
         for stream in streams {
-            stream.end(Origin(Some(self)));
+            panics.catch(|| stream.end(Origin(Some(self))));
         }
         // SAFETY: leaf: both are without elements.
         unsafe { self.inner.with(|inner| inner.wakers = wakers) };
+        panics.resume();
     }
 }
 
@@ -482,7 +485,7 @@ impl Inner {
     }
 
     /// Cancels everything and waits for its end; says whether all has ended.
-    fn drain(&mut self) -> bool {
+    fn drain(&mut self, panics: &mut Panics) -> bool {
         let deadline = Instant::now() + DRAIN_LIMIT;
         let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
         while !self.slots.is_idle() {
@@ -500,10 +503,10 @@ impl Inner {
             }
             self.reap();
             for (orphan, cqe) in self.ended.drain(..) {
-                orphan.end(cqe);
+                panics.catch(|| orphan.end(cqe));
             }
             for stream in self.streams.drain(..) {
-                stream.end(Origin(None));
+                panics.catch(|| stream.end(Origin(None)));
             }
         }
         true
@@ -513,13 +516,15 @@ impl Inner {
 impl Drop for Inner {
     /// Ends what is in flight, since closing the ring does not; what does not end is leaked.
     fn drop(&mut self) {
-        if !self.drain() {
+        let mut panics = Panics::default();
+        if self.drain(&mut panics) {
+            for pool in mem::take(&mut self.pools) {
+                // SAFETY: it is of this ring, and nothing is in flight. What cannot be closed is leaked.
+                let _ = unsafe { pool.close(&mut self.ring) };
+            }
+        } else {
             self.slots.leak();
-            return;
         }
-        for pool in mem::take(&mut self.pools) {
-            // SAFETY: it is of this ring, and nothing is in flight. What cannot be closed is leaked.
-            let _ = unsafe { pool.close(&mut self.ring) };
-        }
+        panics.resume();
     }
 }

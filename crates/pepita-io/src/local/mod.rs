@@ -4,6 +4,7 @@ mod cell;
 mod driver;
 mod multi;
 mod op;
+mod panics;
 mod park;
 mod pool;
 mod slots;

@@ -14,12 +14,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::Duration;
 
-use pepita_io::ops;
+use pepita_io::ops::{self, Operation};
 use pepita_io::{LocalHandle, LocalRing};
 use pepita_sys::error::Errno;
+use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
 
 use super::local_ring;
 use crate::filter::refuse;
@@ -48,6 +50,26 @@ fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
 /// Whether `work` panics.
 fn does_panic(work: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(work)).is_err()
+}
+
+/// A no-op that counts its ends, and panics at the end if it is told to.
+struct Ends {
+    ends: Rc<Cell<usize>>,
+    panics: bool,
+}
+
+// SAFETY: its entry leads nowhere.
+unsafe impl Operation for Ends {
+    type Output = ();
+
+    fn entry(&mut self) -> IoUringSqe {
+        IoUringSqe::nop()
+    }
+
+    fn complete(self, _: IoUringCqe) {
+        self.ends.set(self.ends.get() + 1);
+        assert!(!self.panics, "an operation that panics");
+    }
 }
 
 thread_local! {
@@ -130,6 +152,49 @@ fn an_outcome_is_still_there_after_a_waker_has_panicked() {
     )));
     assert_eq!(poll(&mut second, Waker::noop()), Poll::Ready(Ok(())));
     assert_eq!(poll(&mut first, Waker::noop()), Poll::Ready(Ok(())));
+}
+
+#[test]
+fn a_waker_that_panics_leaves_the_others_their_wake_ups_and_ends() {
+    let name = "a_waker_that_panics_leaves_the_others_their_wake_ups_and_ends";
+    let Some(ring) = local_ring(name, 8) else {
+        return;
+    };
+    let woken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&woken);
+    let counts = waker(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let ends = Rc::new(Cell::new(0));
+    let watched = |panics| Ends {
+        ends: Rc::clone(&ends),
+        panics,
+    };
+    let mut first = ring.submit(ops::nop());
+    let mut second = ring.submit(ops::nop());
+    assert!(poll(&mut first, &waker(panics)).is_pending());
+    assert!(poll(&mut second, &counts).is_pending());
+    drop(ring.submit(watched(true)));
+    drop(ring.submit(watched(false)));
+    assert!(does_panic(|| ring.turn(None).expect("a turn")));
+    assert_eq!((woken.load(Ordering::Relaxed), ends.get()), (1, 2));
+}
+
+#[test]
+fn an_operation_that_panics_at_its_end_leaves_the_others_theirs_when_the_ring_is_dropped() {
+    let name =
+        "an_operation_that_panics_at_its_end_leaves_the_others_theirs_when_the_ring_is_dropped";
+    let Some(ring) = local_ring(name, 8) else {
+        return;
+    };
+    let ends = Rc::new(Cell::new(0));
+    for panics in [true, false] {
+        let ends = Rc::clone(&ends);
+        drop(ring.submit(Ends { ends, panics }));
+    }
+    assert!(does_panic(|| drop(ring)));
+    // What is dropped without its end is dropped while the kernel has it.
+    assert_eq!(ends.get(), 2);
 }
 
 /// A socket that starts an operation when it is dropped.
