@@ -161,6 +161,7 @@ impl LocalRing {
     /// Runs `future` and the tasks until the future has ended.
     ///
     /// # Panics
+    /// * When the future or a task does. That task is gone; the others go on at the next call.
     /// * Inside itself.
     /// * When the kernel refuses to let the thread into its ring, which no operation can answer for.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {

@@ -110,7 +110,8 @@ impl Parker {
         }
     }
 
-    fn add_ready(&self, task: usize) {
+    /// Says that a task wants to be polled; the owner may have to be woken.
+    pub(super) fn add_ready(&self, task: usize) {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         ready.push(task);
         self.has_ready.store(true, Ordering::Relaxed);

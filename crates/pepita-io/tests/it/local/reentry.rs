@@ -242,3 +242,39 @@ fn a_stream_that_could_not_start_is_dropped_where_its_file_may_use_the_ring() {
     });
     thread.join().expect("the thread");
 }
+
+#[test]
+fn a_task_that_panics_leaves_the_others_running() {
+    let Some(ring) = local_ring("a_task_that_panics_leaves_the_others_running", 8) else {
+        return;
+    };
+    let broken = ring.spawn(async { panic!("a task that panics") });
+    let ran = Rc::new(Cell::new(false));
+    let runs = Rc::clone(&ran);
+    drop(ring.spawn(async move { runs.set(true) }));
+    assert!(does_panic(|| ring.block_on(std::future::pending())));
+    ring.block_on(async {
+        for _ in 0..3 {
+            ring.submit(ops::nop()).await.expect("a no-op");
+        }
+    });
+    assert!(ran.get());
+    // It has no output; waiting for one would never end.
+    assert!(does_panic(|| ring.block_on(broken)));
+}
+
+#[test]
+fn who_waits_for_a_task_that_panics_hears_of_it() {
+    let Some(ring) = local_ring("who_waits_for_a_task_that_panics_hears_of_it", 8) else {
+        return;
+    };
+    let broken = ring.spawn(async { panic!("a task that panics") });
+    let waits = ring.spawn(broken);
+    assert!(does_panic(|| ring.block_on(std::future::pending())));
+    assert!(does_panic(|| ring.block_on(async {
+        for _ in 0..3 {
+            ring.submit(ops::nop()).await.expect("a no-op");
+        }
+    })));
+    drop(waits);
+}
