@@ -20,7 +20,7 @@ use pepita_sys::io_uring::{
 use super::cell::Exclusive;
 use super::multi::Origin;
 use super::panics::Panics;
-use super::park::Parker;
+use super::park::{Lease, Parker};
 use super::slots::{Ended, Key, Next, Orphan, OrphanStream, Slots, Stream, Tell};
 use crate::ring::{BufferError, BufferPool, BufferUse, Buffers, QueueFull, Ring, Wait};
 
@@ -37,8 +37,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Driver {
     inner: Exclusive<Inner>,
-    parker: &'static Parker,
     main: Waker,
+    /// Given back after the ring has ended.
+    parker: Lease,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ pub(super) enum Turn {
 }
 
 impl Driver {
-    pub(super) fn new(ring: Ring, parker: &'static Parker) -> Self {
+    pub(super) fn new(ring: Ring, parker: Lease) -> Self {
         Self {
             inner: Exclusive::new(Inner {
                 ring,
@@ -79,8 +80,8 @@ impl Driver {
                 pools: Vec::new(),
                 wake_is_armed: false,
             }),
+            main: parker.parker().waker(),
             parker,
-            main: parker.waker(),
         }
     }
 
@@ -301,7 +302,10 @@ impl Driver {
     #[inline]
     pub(super) fn turn(&self, turn: Turn) -> Result<()> {
         // SAFETY: leaf.
-        let (entered, seen) = unsafe { self.inner.with(|inner| inner.turn(turn, self.parker)) };
+        let (entered, seen) = unsafe {
+            self.inner
+                .with(|inner| inner.turn(turn, self.parker.parker()))
+        };
         self.tell(&seen);
         entered
     }
@@ -310,10 +314,10 @@ impl Driver {
     #[inline]
     fn tell(&self, seen: &Seen) {
         if seen.main {
-            self.parker.notify_here();
+            self.parker.parker().notify_here();
         }
         if seen.wake {
-            self.parker.clear_eventfd();
+            self.parker.parker().clear_eventfd();
         }
         if seen.others {
             self.tell_others();

@@ -83,11 +83,12 @@ impl LocalRing {
     /// As [`RingConfig::build`].
     pub fn with_config(config: &RingConfig) -> std::result::Result<Self, SetupError> {
         let ring = config.build()?;
-        let parker = Parker::take()?;
+        let lease = Parker::take()?;
+        let parker = lease.parker();
         let tasks = Rc::new(Tasks::new(parker));
         Ok(Self {
             handle: LocalHandle {
-                driver: Rc::new(Driver::new(ring, parker)),
+                driver: Rc::new(Driver::new(ring, lease)),
                 tasks: Rc::downgrade(&tasks),
             },
             tasks,
@@ -210,7 +211,6 @@ impl Drop for Running<'_> {
 impl Drop for LocalRing {
     fn drop(&mut self) {
         self.tasks.clear();
-        self.parker.give_back();
     }
 }
 

@@ -5,7 +5,7 @@
 //! Code of others that comes back into the ring, or panics, where the ring calls it.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -277,4 +277,20 @@ fn who_waits_for_a_task_that_panics_hears_of_it() {
         }
     })));
     drop(waits);
+}
+
+#[test]
+fn a_ring_that_is_still_used_shares_its_waker_with_no_other() {
+    let name = "a_ring_that_is_still_used_shares_its_waker_with_no_other";
+    let Some(first) = local_ring(name, 8) else {
+        return;
+    };
+    let waker_of = |ring: &LocalRing| ring.block_on(poll_fn(|cx| Poll::Ready(cx.waker().clone())));
+    let (waker, io) = (waker_of(&first), first.handle());
+    drop(first);
+    let Some(second) = local_ring(name, 8) else {
+        return;
+    };
+    assert!(!waker.will_wake(&waker_of(&second)));
+    drop(io);
 }
