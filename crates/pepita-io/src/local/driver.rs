@@ -421,8 +421,10 @@ impl Inner {
     }
 
     #[cold]
-    fn hand_over(&mut self) -> Result<u32> {
-        self.ring.submit()
+    fn hand_over(&mut self) -> Result<()> {
+        self.ring.submit()?;
+        // A polling thread takes entries when it comes to it.
+        self.ring.wait_for_room()
     }
 
     #[inline]

@@ -19,8 +19,9 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::time::Duration;
 
 use pepita_io::ops::{self, Operation};
+use pepita_io::ring::RingConfig;
 use pepita_io::{LocalHandle, LocalRing};
-use pepita_sys::error::Errno;
+use pepita_sys::error::{Errno, Result};
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
 
 use super::local_ring;
@@ -293,4 +294,21 @@ fn a_ring_that_is_still_used_shares_its_waker_with_no_other() {
     };
     assert!(!waker.will_wake(&waker_of(&second)));
     drop(io);
+}
+
+#[test]
+fn a_polling_thread_that_is_behind_refuses_no_operation() {
+    let name = "a_polling_thread_that_is_behind_refuses_no_operation";
+    let ring = LocalRing::with_config(&RingConfig::new(4).sq_poll(Duration::from_millis(1)));
+    let ring = match ring {
+        Ok(ring) => ring,
+        Err(error) => return println!("SKIPPED: {name}: {error}"),
+    };
+    let all: Vec<_> = (0..1000).map(|_| ring.submit(ops::nop())).collect();
+    ring.block_on(async {
+        for (number, one) in all.into_iter().enumerate() {
+            let done: Result<()> = one.await;
+            assert_eq!((number, done), (number, Ok(())));
+        }
+    });
 }
