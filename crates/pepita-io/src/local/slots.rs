@@ -483,3 +483,6 @@ impl Slots {
         mem::forget(mem::take(&mut self.listeners));
     }
 }
+
+#[cfg(test)]
+mod tests;
