@@ -310,6 +310,19 @@ impl Driver {
         entered
     }
 
+    /// Waits for the end of what nobody waits for, since nobody will turn the ring from now on. What such an
+    /// operation keeps may hold the ring, which would then never end.
+    pub(super) fn end_orphans(&self) {
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        // SAFETY: leaf.
+        while unsafe { self.inner.with(|inner| inner.slots.has_orphans()) } {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.turn(Turn::AtMost(left)).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Tells everybody of what was seen.
     #[inline]
     fn tell(&self, seen: &Seen) {

@@ -51,8 +51,9 @@ use tasks::Tasks;
 /// Under another single-threaded executor, call [`turn`](Self::turn) when it is idle: futures of operations
 /// wake by the waker that they were polled with.
 ///
-/// Dropping it drops its tasks. When the last future of an operation is dropped too, what is in flight is
-/// cancelled and waited for, up to 5 seconds; what has not ended then keeps its memory for good.
+/// Dropping it drops its tasks, and nothing turns it from then on. When the last future of an operation is
+/// dropped too, what is in flight is cancelled and waited for, up to 5 seconds; what has not ended then keeps
+/// its memory for good.
 #[derive(Debug)]
 pub struct LocalRing {
     handle: LocalHandle,
@@ -115,13 +116,14 @@ impl LocalRing {
         self.handle.submit(operation)
     }
 
-    /// Starts an operation that is cancelled after `limit`.
+    /// Starts an operation that is cancelled after `limit`; `EAGAIN` on a ring with room for one entry.
     pub fn submit_for<O: Operation>(&self, operation: O, limit: Duration) -> Submitted<Limited<O>> {
         self.handle.submit_for(operation, limit)
     }
 
     /// Starts two operations, of which the second waits for the first, in the kernel. If the first fails, or
-    /// does less than was asked for, the second fails with `ECANCELED`.
+    /// does less than was asked for, the second fails with `ECANCELED`; both with `EAGAIN` on a ring with room
+    /// for one entry.
     pub fn submit_linked<A: Operation, B: Operation>(
         &self,
         first: A,
@@ -211,6 +213,10 @@ impl Drop for Running<'_> {
 impl Drop for LocalRing {
     fn drop(&mut self) {
         self.tasks.clear();
+        // Else the driver itself does it.
+        if Rc::strong_count(&self.handle.driver) > 1 {
+            self.handle.driver.end_orphans();
+        }
     }
 }
 

@@ -232,6 +232,15 @@ impl Slots {
         self.free.len() + done.count() == self.slots.len()
     }
 
+    /// Whether there is an operation that nobody waits for.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.listeners.iter().any(|listener| match listener {
+            Listener::Orphan(_) => true,
+            Listener::Stream(stream) => stream.orphan.is_some(),
+            _ => false,
+        })
+    }
+
     /// Takes a slot.
     #[inline]
     pub(super) fn insert(&mut self) -> Key {

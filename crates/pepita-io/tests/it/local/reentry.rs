@@ -312,3 +312,23 @@ fn a_polling_thread_that_is_behind_refuses_no_operation() {
         }
     });
 }
+
+#[test]
+fn a_ring_ends_though_what_was_in_flight_has_a_handle_to_it() {
+    let name = "a_ring_ends_though_what_was_in_flight_has_a_handle_to_it";
+    let Some(ring) = local_ring(name, 8) else {
+        return;
+    };
+    let (_writer, socket) = UnixStream::pair().expect("a pair");
+    let talked = Rc::new(Cell::new(false));
+    let file = Rc::new(Talks {
+        socket,
+        io: ring.handle(),
+        talked: Rc::clone(&talked),
+    });
+    let io = ring.handle();
+    drop(ring.spawn(async move { io.submit(ops::read(&file, vec![0; 8], 0)).await }));
+    ring.block_on(ring.submit(ops::nop())).expect("a no-op");
+    drop(ring);
+    assert!(talked.get());
+}
