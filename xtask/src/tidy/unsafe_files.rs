@@ -166,6 +166,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "answers LeakSanitizer by the name of a function",
     ),
     (
+        "crates/pepita-io/tests/it/local/reentry.rs",
+        "wakers and operations of its own tell what is done to them",
+    ),
+    (
         "crates/pepita-io/tests/it/ram.rs",
         "plays a front end of requests without data",
     ),

@@ -8,9 +8,7 @@
 //! * leaf: code of others, which may come back here, runs only where the ring is not borrowed: wakers are
 //!   cloned, woken and dropped, and what operations keep is dropped, outside of [`Exclusive::with`].
 
-use std::any::Any;
 use std::mem;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -23,7 +21,8 @@ use pepita_sys::io_uring::{
 
 use super::cell::Exclusive;
 use super::multi::Origin;
-use super::park::Parker;
+use super::panics::Panics;
+use super::park::{Lease, Parker};
 use super::slots::{Ended, Keeper, Key, Next, Orphan, OrphanStream, Remote, Slots, Stream, Tell};
 use crate::ring::{BufferError, BufferPool, BufferUse, Buffers, QueueFull, Ring, Wait};
 
@@ -43,8 +42,9 @@ const DRAIN_STEP: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Driver {
     inner: Exclusive<Inner>,
-    parker: &'static Parker,
     main: Waker,
+    /// Given back after the ring has ended.
+    parker: Lease,
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(super) enum Turn {
 }
 
 impl Driver {
-    pub(super) fn new(ring: Ring, parker: &'static Parker) -> Self {
+    pub(super) fn new(ring: Ring, parker: Lease) -> Self {
         Self {
             inner: Exclusive::new(Inner {
                 ring,
@@ -82,8 +82,8 @@ impl Driver {
                 wake_is_armed: false,
                 drain_limit: Some(DRAIN_LIMIT),
             }),
+            main: parker.parker().waker(),
             parker,
-            main: parker.waker(),
         }
     }
 
@@ -176,12 +176,18 @@ impl Driver {
     pub(super) fn next(&self, key: Key, waker: &Waker) -> Next {
         // SAFETY: leaf.
         let next = unsafe { self.inner.with(|inner| inner.slots.next(key)) };
-        if let Next::Pending = next {
-            let waker = waker.clone();
-            let listen = |inner: &mut Inner| inner.slots.listen_stream(key, waker);
-            // SAFETY: leaf: what is replaced is dropped afterwards.
-            drop(unsafe { self.inner.with(listen) });
-        }
+        let Next::Pending = next else {
+            return next;
+        };
+        let waker = waker.clone();
+        // Cloning may have run others' code, so there may be something by now.
+        let listen = |inner: &mut Inner| match inner.slots.next(key) {
+            Next::Pending => (Next::Pending, inner.slots.listen_stream(key, waker)),
+            next => (next, Some(waker)),
+        };
+        // SAFETY: leaf: the waker that is left over is dropped afterwards.
+        let (next, left_over) = unsafe { self.inner.with(listen) };
+        drop(left_over);
         next
     }
 
@@ -283,31 +289,33 @@ impl Driver {
     /// Looks whether its completion is there already, as when the queue was full and was handed over; if
     /// not, `waker` will hear of it.
     fn look_or_wait(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
-        let look = |inner: &mut Inner| {
-            let seen = inner.ring.has_completions().then(|| inner.reap())?;
-            Some((seen, inner.slots.fetch(key)))
-        };
+        let look = |inner: &mut Inner| inner.ring.has_completions().then(|| inner.reap());
         // SAFETY: leaf.
-        if let Some((seen, outcome)) = unsafe { self.inner.with(look) } {
+        if let Some(seen) = unsafe { self.inner.with(look) } {
             self.tell(&seen);
+            // Fetched only now: who is told may panic, which would lose it, or see it come.
+            // SAFETY: leaf.
+            let outcome = unsafe { self.inner.with(|inner| inner.slots.fetch(key)) };
             if outcome.is_some() {
                 return outcome;
             }
         }
-        self.wait_for(key, waker);
-        None
+        self.wait_for(key, waker)
     }
 
     #[inline]
-    fn wait_for(&self, key: Key, waker: &Waker) {
+    fn wait_for(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
         let is_main = waker.will_wake(&self.main);
         // SAFETY: leaf.
         if is_main && unsafe { self.inner.with(|inner| inner.slots.listen_main(key)) } {
-            return;
+            return None;
         }
         let waker = waker.clone();
-        // SAFETY: leaf: what is replaced is dropped afterwards.
-        drop(unsafe { self.inner.with(|inner| inner.slots.listen(key, waker)) });
+        // SAFETY: leaf: what is replaced, or not needed, is dropped afterwards.
+        match unsafe { self.inner.with(|inner| inner.slots.listen(key, waker)) } {
+            Ok(_replaced) => None,
+            Err((_waker, cqe)) => Some(cqe),
+        }
     }
 
     /// Leaves an operation to itself: it is cancelled, and `orphan` gets what comes of it.
@@ -329,16 +337,32 @@ impl Driver {
     #[inline]
     pub(super) fn turn(&self, turn: Turn) -> Result<()> {
         // SAFETY: leaf.
-        let (entered, seen) = unsafe { self.inner.with(|inner| inner.turn(turn, self.parker)) };
+        let (entered, seen) = unsafe {
+            self.inner
+                .with(|inner| inner.turn(turn, self.parker.parker()))
+        };
         self.tell(&seen);
         entered
+    }
+
+    /// Waits for the end of what nobody waits for, since nobody will turn the ring from now on. What such an
+    /// operation keeps may hold the ring, which would then never end.
+    pub(super) fn end_orphans(&self) {
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        // SAFETY: leaf.
+        while unsafe { self.inner.with(|inner| inner.slots.has_orphans()) } {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.turn(Turn::AtMost(left)).is_err() {
+                return;
+            }
+        }
     }
 
     /// Tells everybody of what was seen.
     #[inline]
     fn tell(&self, seen: &Seen) {
         if seen.main {
-            self.parker.notify_here();
+            self.parker.parker().notify_here();
         }
         if seen.others {
             self.tell_others();
@@ -349,14 +373,15 @@ impl Driver {
     fn tell_others(&self) {
         // SAFETY: leaf.
         let mut told = unsafe { self.inner.with(|inner| mem::take(&mut inner.told)) };
+        let mut panics = Panics::default();
         for waker in told.wakers.drain(..) {
-            waker.wake();
+            panics.catch(|| waker.wake());
         }
         for (keeper, cqe) in told.ended.drain(..) {
-            keeper.end(cqe);
+            panics.catch(|| keeper.end(cqe));
         }
         for stream in told.streams.drain(..) {
-            stream.end(Origin(Some(self)));
+            panics.catch(|| stream.end(Origin(Some(self))));
         }
         // Its memory serves the next turn, unless a waker has made one.
         let keep = |inner: &mut Inner| {
@@ -366,6 +391,7 @@ impl Driver {
         };
         // SAFETY: leaf: nothing is dropped.
         unsafe { self.inner.with(keep) };
+        panics.resume();
     }
 }
 
@@ -420,9 +446,6 @@ struct Seen {
 
 /// `POLLIN` of poll(2).
 const POLLIN: u32 = 1;
-
-/// What a panic carries.
-type Panic = Box<dyn Any + Send>;
 
 impl Inner {
     /// Pushes an entry, and hands over all of them when there is no room for another.
@@ -483,8 +506,10 @@ impl Inner {
     }
 
     #[cold]
-    fn hand_over(&mut self) -> Result<u32> {
-        self.ring.submit()
+    fn hand_over(&mut self) -> Result<()> {
+        self.ring.submit()?;
+        // A polling thread takes entries when it comes to it.
+        self.ring.wait_for_room()
     }
 
     #[inline]
@@ -544,8 +569,8 @@ impl Inner {
     }
 
     /// Cancels everything and waits for its end; says whether all has ended. Code of others that panics
-    /// meanwhile holds up nothing; its first panic is kept.
-    fn drain(&mut self, panic: &mut Option<Panic>) -> bool {
+    /// meanwhile holds up nothing.
+    fn drain(&mut self, panics: &mut Panics) -> bool {
         let deadline = self.drain_limit.map(|limit| Instant::now() + limit);
         let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
         while !self.slots.is_idle() {
@@ -561,12 +586,10 @@ impl Inner {
             }
             self.reap();
             for (keeper, cqe) in self.told.ended.drain(..) {
-                let ended = panic::catch_unwind(AssertUnwindSafe(|| keeper.end(cqe)));
-                *panic = panic.take().or(ended.err());
+                panics.catch(|| keeper.end(cqe));
             }
             for stream in self.told.streams.drain(..) {
-                let ended = panic::catch_unwind(AssertUnwindSafe(|| stream.end(Origin(None))));
-                *panic = panic.take().or(ended.err());
+                panics.catch(|| stream.end(Origin(None)));
             }
         }
         true
@@ -576,8 +599,8 @@ impl Inner {
 impl Drop for Inner {
     /// Ends what is in flight, since closing the ring does not; what does not end is leaked.
     fn drop(&mut self) {
-        let mut panic = None;
-        if self.drain(&mut panic) {
+        let mut panics = Panics::default();
+        if self.drain(&mut panics) {
             for pool in mem::take(&mut self.pools) {
                 // SAFETY: it is of this ring, and nothing is in flight. What cannot be closed is leaked.
                 let _ = unsafe { pool.close(&mut self.ring) };
@@ -585,8 +608,6 @@ impl Drop for Inner {
         } else {
             self.slots.leak();
         }
-        if let Some(panic) = panic {
-            panic::resume_unwind(panic);
-        }
+        panics.resume();
     }
 }

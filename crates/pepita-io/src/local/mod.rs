@@ -5,6 +5,7 @@ mod cell;
 mod driver;
 mod multi;
 mod op;
+mod panics;
 mod park;
 mod pool;
 mod slots;
@@ -55,8 +56,9 @@ use tasks::Tasks;
 /// Under another single-threaded executor, call [`turn`](Self::turn) when it is idle: futures of operations
 /// wake by the waker that they were polled with.
 ///
-/// Dropping it drops its tasks. When the last future of an operation is dropped too, what is in flight is
-/// cancelled and waited for, up to 5 seconds; what has not ended then keeps its memory for good.
+/// Dropping it drops its tasks, and nothing turns it from then on. When the last future of an operation is
+/// dropped too, what is in flight is cancelled and waited for, up to 5 seconds; what has not ended then keeps
+/// its memory for good.
 #[derive(Debug)]
 pub struct LocalRing {
     handle: LocalHandle,
@@ -87,11 +89,12 @@ impl LocalRing {
     /// As [`RingConfig::build`].
     pub fn with_config(config: &RingConfig) -> std::result::Result<Self, SetupError> {
         let ring = config.build()?;
-        let parker = Parker::take()?;
+        let lease = Parker::take()?;
+        let parker = lease.parker();
         let tasks = Rc::new(Tasks::new(parker));
         Ok(Self {
             handle: LocalHandle {
-                driver: Rc::new(Driver::new(ring, parker)),
+                driver: Rc::new(Driver::new(ring, lease)),
                 tasks: Rc::downgrade(&tasks),
             },
             tasks,
@@ -118,13 +121,14 @@ impl LocalRing {
         self.handle.submit(operation)
     }
 
-    /// Starts an operation that is cancelled after `limit`.
+    /// Starts an operation that is cancelled after `limit`; `EAGAIN` on a ring with room for one entry.
     pub fn submit_for<O: Operation>(&self, operation: O, limit: Duration) -> Submitted<Limited<O>> {
         self.handle.submit_for(operation, limit)
     }
 
     /// Starts two operations, of which the second waits for the first, in the kernel. If the first fails, or
-    /// does less than was asked for, the second fails with `ECANCELED`.
+    /// does less than was asked for, the second fails with `ECANCELED`; both with `EAGAIN` on a ring with room
+    /// for one entry.
     pub fn submit_linked<A: Operation, B: Operation>(
         &self,
         first: A,
@@ -166,6 +170,7 @@ impl LocalRing {
     /// Runs `future` and the tasks until the future has ended.
     ///
     /// # Panics
+    /// * When the future or a task does. That task is gone; the others go on at the next call.
     /// * Inside itself.
     /// * When the future or a task does. The ring can be used on.
     /// * When the kernel refuses to let the thread into its ring, which no operation can answer for.
@@ -215,7 +220,10 @@ impl Drop for Running<'_> {
 impl Drop for LocalRing {
     fn drop(&mut self) {
         self.tasks.clear();
-        self.parker.give_back();
+        // Else the driver itself does it.
+        if Rc::strong_count(&self.handle.driver) > 1 {
+            self.handle.driver.end_orphans();
+        }
     }
 }
 

@@ -37,6 +37,24 @@ pub(super) struct Parker {
     has_ready: AtomicBool,
 }
 
+/// A parker that one ring has, and nobody else as long: two would take each other's wake-ups out of the
+/// eventfd.
+#[derive(Debug)]
+pub(super) struct Lease(&'static Parker);
+
+impl Lease {
+    #[inline]
+    pub(super) const fn parker(&self) -> &'static Parker {
+        self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
+
 /// Parkers without an executor.
 static SPARE: Mutex<Vec<&'static Parker>> = Mutex::new(Vec::new());
 
@@ -48,18 +66,18 @@ fn thread_token() -> usize {
 
 impl Parker {
     /// A parker for an executor of this thread.
-    pub(super) fn take() -> Result<&'static Self> {
+    pub(super) fn take() -> Result<Lease> {
         let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let parker = match spare {
             Some(parker) => parker,
             None => Box::leak(Box::new(Self::new()?)),
         };
         parker.owner.store(thread_token(), Ordering::Relaxed);
-        Ok(parker)
+        Ok(Lease(parker))
     }
 
     /// Gives it back.
-    pub(super) fn give_back(&'static self) {
+    fn give_back(&'static self) {
         self.owner.store(0, Ordering::Relaxed);
         self.take_ready(&mut Vec::new());
         // Or the next ring's first wait would end at once.
@@ -113,7 +131,8 @@ impl Parker {
         }
     }
 
-    fn add_ready(&self, task: usize) {
+    /// Says that a task wants to be polled; the owner may have to be woken.
+    pub(super) fn add_ready(&self, task: usize) {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         ready.push(task);
         self.has_ready.store(true, Ordering::Relaxed);

@@ -276,6 +276,15 @@ impl Slots {
         self.free.len() + done.count() == self.slots.len()
     }
 
+    /// Whether there is an operation that nobody waits for.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.listeners.iter().any(|listener| match listener {
+            Listener::Keeper(Keeper::Orphan(_)) => true,
+            Listener::Stream(stream) => stream.orphan.is_some(),
+            _ => false,
+        })
+    }
+
     /// Takes a slot.
     #[inline]
     pub(super) fn insert(&mut self) -> Key {
@@ -316,6 +325,7 @@ impl Slots {
         if slot.state() != state::DONE {
             return None;
         }
+        debug_assert_eq!(slot.generation(), key.generation());
         let outcome = slot.outcome();
         let generation = key.generation().wrapping_add(1);
         slot.head = Key::new(state::STARTED, generation).0;
@@ -334,16 +344,25 @@ impl Slots {
         is_new
     }
 
-    /// Lets `waker` hear of the end. Returns who would have heard of it before.
-    pub(super) fn listen(&mut self, key: Key, waker: Waker) -> Replaced {
+    /// The outcome, if it is there; else `waker` will hear of it, and whoever would have heard of it is
+    /// returned.
+    pub(super) fn listen(
+        &mut self,
+        key: Key,
+        waker: Waker,
+    ) -> Result<Replaced, (Waker, IoUringCqe)> {
+        if let Some(cqe) = self.fetch(key) {
+            return Err((waker, cqe));
+        }
         let replaced = self.replace(key, Listener::Waker(waker));
         self.mark_other(key);
-        replaced
+        Ok(replaced)
     }
 
-    /// Says that somebody else than the main future listens.
+    /// Says that somebody else than the main future listens to what is not done.
     fn mark_other(&mut self, key: Key) {
         let slot = &mut self.slots[key.index() as usize];
+        debug_assert_ne!(slot.state(), state::DONE);
         if slot.state() != state::PARTLY {
             slot.set_state(state::OTHER);
         }
@@ -483,14 +502,18 @@ impl Slots {
         }
     }
 
-    /// Leaves a stream to `orphan`. If its last completion has come, it is returned; else its waker is.
+    /// Leaves a stream to `orphan`. If nothing more will come, it is returned; else its waker is.
     pub(super) fn abandon_stream(
         &mut self,
         key: Key,
         orphan: Box<dyn OrphanStream>,
     ) -> Result<Option<Waker>, Box<Stream>> {
         let Some(slot) = self.slots.get(key.index() as usize) else {
-            return Ok(None);
+            // It was not handed over.
+            return Err(Box::new(Stream {
+                orphan: Some(orphan),
+                ..Stream::default()
+            }));
         };
         let is_done = slot.state() == state::DONE;
         let Listener::Stream(stream) = &mut self.listeners[key.index() as usize] else {
@@ -516,3 +539,6 @@ impl Slots {
         mem::forget(mem::take(&mut self.listeners));
     }
 }
+
+#[cfg(test)]
+mod tests;

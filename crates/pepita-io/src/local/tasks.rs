@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,14 +50,13 @@ impl Tasks {
     {
         let shared = Rc::new(Shared {
             output: Cell::new(None),
+            has_ended: Cell::new(false),
             waiting: Cell::new(None),
         });
-        let ours = Rc::clone(&shared);
+        let end = End(Rc::clone(&shared));
         self.add(Box::pin(async move {
-            ours.output.set(Some(future.await));
-            if let Some(waiting) = ours.waiting.take() {
-                waiting.wake();
-            }
+            let output = future.await;
+            end.give(output);
         }));
         Task { shared }
     }
@@ -80,12 +80,19 @@ impl Tasks {
 
     /// Polls each task that wants it, once.
     pub(super) fn run_ready(&self) {
-        let mut batch = self.batch.take();
-        self.parker.take_ready(&mut batch);
-        for index in batch.drain(..) {
+        let mut batch = Batch {
+            parker: self.parker,
+            tasks: self.batch.take(),
+            begun: 0,
+        };
+        self.parker.take_ready(&mut batch.tasks);
+        while let Some(&index) = batch.tasks.get(batch.begun) {
+            batch.begun += 1;
             self.run(index);
         }
-        self.batch.replace(batch);
+        let mut tasks = mem::take(&mut batch.tasks);
+        tasks.clear();
+        self.batch.replace(tasks);
     }
 
     /// Polls one task. A number that has no task is one of a waker that outlived its own.
@@ -101,13 +108,11 @@ impl Tasks {
         drop(slots);
         waker.begin();
         let waker = Waker::from(waker);
+        let frees = Frees(&self.free, index);
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        match polled {
-            Poll::Pending => self.slots.borrow_mut()[index].future = Some(future),
-            Poll::Ready(()) => {
-                self.free.borrow_mut().push(index);
-                drop(future);
-            }
+        if polled.is_pending() {
+            mem::forget(frees);
+            self.slots.borrow_mut()[index].future = Some(future);
         }
     }
 
@@ -123,8 +128,51 @@ impl Tasks {
     }
 }
 
+/// Frees a task's number, also when it panics.
+struct Frees<'a>(&'a RefCell<Vec<usize>>, usize);
+
+impl Drop for Frees<'_> {
+    fn drop(&mut self) {
+        self.0.borrow_mut().push(self.1);
+    }
+}
+
+/// Tasks that are being polled. When one panics, those after it still want to be polled.
+struct Batch {
+    parker: &'static Parker,
+    tasks: Vec<usize>,
+    begun: usize,
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for &index in self.tasks.get(self.begun..).unwrap_or_default() {
+            self.parker.add_ready(index);
+        }
+    }
+}
+
+/// A task's end, whether it has an output, panics or is dropped.
+struct End<T>(Rc<Shared<T>>);
+
+impl<T> End<T> {
+    fn give(self, output: T) {
+        self.0.output.set(Some(output));
+    }
+}
+
+impl<T> Drop for End<T> {
+    fn drop(&mut self) {
+        self.0.has_ended.set(true);
+        if let Some(waiting) = self.0.waiting.take() {
+            waiting.wake();
+        }
+    }
+}
+
 struct Shared<T> {
     output: Cell<Option<T>>,
+    has_ended: Cell<bool>,
     waiting: Cell<Option<Waker>>,
 }
 
@@ -142,10 +190,14 @@ impl<T> fmt::Debug for Task<T> {
 impl<T> Future for Task<T> {
     type Output = T;
 
+    /// # Panics
+    /// * When it has resolved before.
+    /// * When the task has panicked, or its ring was dropped before it ended.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         match self.shared.output.take() {
             Some(output) => Poll::Ready(output),
             None => {
+                assert!(!self.shared.has_ended.get(), "the task gives no output");
                 self.shared.waiting.set(Some(cx.waker().clone()));
                 Poll::Pending
             }

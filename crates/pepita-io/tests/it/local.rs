@@ -2,6 +2,7 @@
 
 mod holes;
 mod operations;
+mod reentry;
 
 use std::cell::Cell;
 use std::fs::File;
