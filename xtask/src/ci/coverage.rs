@@ -8,7 +8,7 @@ use super::tools::CARGO_LLVM_COV;
 use crate::debian::{self, Tool};
 
 /// Line coverage of what ships, in percent. A change may raise it, never lower it.
-const FLOOR_PERCENT: f64 = 89.0;
+const FLOOR_PERCENT: f64 = 90.5;
 
 /// Raise the floor when coverage exceeds it by this much.
 const SLACK_PERCENT: f64 = 2.0;
@@ -53,6 +53,9 @@ pub(super) fn floor() -> Result<Step> {
         "report",
         "--summary-only",
         "--json",
+        // A program that a test kills while it writes its profile leaves half of one.
+        "--failure-mode",
+        "all",
         "--ignore-filename-regex",
         IGNORED,
     ])?;
