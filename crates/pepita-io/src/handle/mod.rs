@@ -13,10 +13,10 @@ use std::task::{Poll, Waker};
 use std::thread::{self, JoinHandle, ThreadId};
 
 use pepita_sys::error::{Errno, KernelError, Result};
-use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
+use pepita_sys::io_uring::IoUringSqe;
 
 use crate::local::{DRAIN_LIMIT, LocalHandle, LocalRing, Remote};
-use crate::ops::Operation;
+use crate::ops::{Operation, not_started};
 use crate::ring::{RingConfig, SetupError};
 use queue::Queue;
 pub use sent::Sent;
@@ -281,17 +281,8 @@ impl Drop for Closing<'_> {
     fn drop(&mut self) {
         for item in self.0.queue.close_and_take() {
             if let Item::Start(_, remote) = item {
-                remote.end(failure(Errno::ESHUTDOWN));
+                remote.end(not_started(Errno::ESHUTDOWN));
             }
         }
-    }
-}
-
-/// What an operation comes to that was not started.
-fn failure(errno: Errno) -> IoUringCqe {
-    IoUringCqe {
-        user_data: 0,
-        res: -errno.raw(),
-        flags: 0,
     }
 }

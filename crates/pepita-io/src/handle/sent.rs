@@ -17,9 +17,9 @@ use pepita_sys::error::Errno;
 use pepita_sys::io_uring::IoUringCqe;
 
 use super::queue::{Pushed, Refused};
-use super::{Item, Shared, failure};
+use super::{Item, Shared};
 use crate::local::Remote;
-use crate::ops::Operation;
+use crate::ops::{Operation, not_started};
 
 /// An operation on its way through a [`RingThread`](crate::RingThread); resolves to what comes of it.
 ///
@@ -107,7 +107,7 @@ impl<O: Operation + Send> Sent<O> {
 impl Refused {
     #[cold]
     fn outcome(self) -> IoUringCqe {
-        failure(match self {
+        not_started(match self {
             Self::Full => Errno::EAGAIN,
             Self::Closed => Errno::ESHUTDOWN,
         })

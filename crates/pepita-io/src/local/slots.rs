@@ -18,6 +18,7 @@ use pepita_sys::error::Errno;
 use pepita_sys::io_uring::IoUringCqe;
 
 use super::multi::Origin;
+use crate::ops::not_started;
 
 /// Which slot, and which of its operations: the `user_data` of its entry. Or no slot, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +46,7 @@ impl Key {
     /// What an operation without a slot comes to.
     #[cold]
     const fn failure(self) -> IoUringCqe {
-        IoUringCqe {
-            user_data: 0,
-            res: -self.generation().cast_signed(),
-            flags: 0,
-        }
+        not_started(Errno::from_raw(self.generation().cast_signed()))
     }
 
     #[inline]

@@ -16,7 +16,7 @@ use pepita_sys::syscall::{AT_FDCWD, O_CLOEXEC};
 
 use rustix::fs::{FallocateFlags, Statx, StatxFlags};
 
-use super::{Operation, SharedFile, count, done};
+use super::{NOT_STARTED, Operation, SharedFile, count, done};
 use crate::buf::{IoBuf, IoBufMut};
 
 /// The offset that stands for the file's own position.
@@ -237,6 +237,8 @@ unsafe impl Operation for Open {
 }
 
 /// Closes `file`, and says what a drop cannot: a late error of an earlier write. close(2).
+///
+/// One that is cancelled may leave the descriptor open for good: whether the kernel closed it is not known then.
 #[must_use]
 pub fn close(file: OwnedFd) -> Close {
     Close(file)
@@ -255,8 +257,9 @@ unsafe impl Operation for Close {
     }
 
     fn complete(self, cqe: IoUringCqe) -> Result<()> {
-        // It is closed whatever came of it, unless the kernel did not come that far.
-        if !matches!(cqe.errno(), Some(Errno::ECANCELED | Errno::EAGAIN)) {
+        // What the kernel got, it may have closed, whatever it says: one that it did not is leaked, since
+        // its number may be another file's by now.
+        if cqe.user_data != NOT_STARTED {
             let _ = self.0.into_raw_fd();
         }
         done("close", cqe)

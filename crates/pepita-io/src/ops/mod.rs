@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pepita_sys::error::{KernelError, Result};
+use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
 
 pub use crate::local::Origin;
@@ -103,6 +103,18 @@ macro_rules! shared_files {
 }
 
 shared_files!(Rc, Arc);
+
+/// `user_data` of the completion of an operation that the kernel never got.
+const NOT_STARTED: u64 = u64::MAX;
+
+/// What an operation comes to that the kernel never got.
+pub(crate) const fn not_started(errno: Errno) -> IoUringCqe {
+    IoUringCqe {
+        user_data: NOT_STARTED,
+        res: -errno.raw(),
+        flags: 0,
+    }
+}
 
 /// The count in a completion, or the error of `operation`.
 fn count(operation: &'static str, cqe: IoUringCqe) -> Result<usize> {

@@ -365,3 +365,23 @@ fn an_aligned_buffer_is_read_into_past_the_page_cache() {
     assert_eq!((count, &buf[..]), (Ok(8192), &data[..]));
     assert_eq!(AlignedBuf::zeroed(0, 4096).len(), 0);
 }
+
+#[test]
+fn a_close_that_is_cancelled_closes_no_number_twice() {
+    let name = "a_close_that_is_cancelled_closes_no_number_twice";
+    let Some(ring) = local_ring(name, 8) else {
+        return;
+    };
+    let null = Rc::new(std::fs::File::open("/dev/null").expect("a file"));
+    let file = std::fs::File::open("/dev/null").expect("a file");
+    let number = std::os::fd::AsRawFd::as_raw_fd(&file);
+    // The close comes after a write that fails, so the kernel does not do it.
+    let (write, close) =
+        ring.submit_linked(ops::write(&null, "refused", 0), ops::close(file.into()));
+    assert!(ring.block_on(write).0.is_err());
+    let error = ring.block_on(close).expect_err("cancelled");
+    assert_eq!(error.to_errno(), Errno::ECANCELED);
+    // Whether it was closed cannot be told from the number alone, so it is left open.
+    let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
+    assert_eq!(link.expect("it is open"), std::path::Path::new("/dev/null"));
+}
