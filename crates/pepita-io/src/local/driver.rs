@@ -23,7 +23,8 @@ use super::cell::Exclusive;
 use super::multi::Origin;
 use super::panics::Panics;
 use super::park::{Lease, Parker};
-use super::slots::{Ended, Keeper, Key, Next, Orphan, OrphanStream, Remote, Slots, Stream, Tell};
+use super::slots::{Ended, Keeper, Key, Next, Orphan, OrphanStream, Remote, Slots, Stream};
+use super::told::{Heard, Seen, Told};
 use crate::ring::{BufferError, BufferPool, BufferUse, Buffers, QueueFull, Ring, Wait};
 
 /// `user_data` of entries whose completions say nothing; no slot has it.
@@ -393,55 +394,6 @@ impl Driver {
         unsafe { self.inner.with(keep) };
         panics.resume();
     }
-}
-
-/// Whom to tell of the completions of a turn, beside the main future.
-#[derive(Debug, Default)]
-struct Told {
-    wakers: Vec<Waker>,
-    ended: Vec<Ended>,
-    streams: Vec<Stream>,
-}
-
-impl Told {
-    fn is_empty(&self) -> bool {
-        self.wakers.is_empty() && self.ended.is_empty() && self.streams.is_empty()
-    }
-
-    /// Notes whom a completion concerns. It comes in parts, and the answer is small, so that the loop over
-    /// completions keeps them in registers.
-    #[inline(never)]
-    fn note(&mut self, slots: &mut Slots, user_data: u64, res: i32, flags: u32) -> Heard {
-        match slots.complete_other(IoUringCqe {
-            user_data,
-            res,
-            flags,
-        }) {
-            Tell::Nobody => return Heard::Nobody,
-            Tell::Main => return Heard::Main,
-            Tell::Waker(waker) => self.wakers.push(waker),
-            Tell::Keeper(ended) => self.ended.push(ended),
-            Tell::Stream(stream) => self.streams.push(*stream),
-        }
-        Heard::Others
-    }
-}
-
-/// Who hears of a completion.
-#[derive(Debug, Clone, Copy)]
-enum Heard {
-    Nobody,
-    Main,
-    Others,
-}
-
-/// Who is concerned by the completions of a turn.
-#[derive(Debug, Default)]
-struct Seen {
-    /// The executor's main future.
-    main: bool,
-    /// `wakers` or `ended` is not empty.
-    others: bool,
 }
 
 /// `POLLIN` of poll(2).

@@ -10,6 +10,7 @@ mod park;
 mod pool;
 mod slots;
 mod tasks;
+mod told;
 
 use std::cell::Cell;
 use std::future::Future;
