@@ -32,8 +32,8 @@ pub struct Sent<O: Operation + Send> {
     parcel: Option<Arc<Parcel<O>>>,
 }
 
-/// The number of no operation.
-const NOT_STARTED: u64 = u64::MAX;
+/// The `user_data` of no operation.
+const NO_OPERATION: u64 = u64::MAX;
 
 struct Parcel<O> {
     shared: Arc<Shared>,
@@ -63,7 +63,7 @@ impl<O: Operation + Send> Sent<O> {
         let entry = operation.entry();
         let parcel = Arc::new(Parcel {
             shared: Arc::clone(shared),
-            user_data: AtomicU64::new(NOT_STARTED),
+            user_data: AtomicU64::new(NO_OPERATION),
             state: Mutex::new(State {
                 operation: Some(operation),
                 progress: Progress::Waiting(None),
@@ -216,7 +216,7 @@ impl<O: Operation + Send> Remote for Parcel<O> {
 
     fn user_data(&self) -> Option<u64> {
         let user_data = self.user_data.load(Ordering::Relaxed);
-        (user_data != NOT_STARTED).then_some(user_data)
+        (user_data != NO_OPERATION).then_some(user_data)
     }
 
     fn end(self: Arc<Self>, cqe: IoUringCqe) {
