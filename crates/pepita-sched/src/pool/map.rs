@@ -185,7 +185,7 @@ impl<'a, I: Iterator<Item = Task>> Submitting<'a, I> {
 }
 
 /// How soon after the last time a sleeping taker is woken again, unless [`BATCH`] are there.
-const WAKE_INTERVAL: Duration = Duration::from_millis(1);
+const WAKE_INTERVAL: Duration = Duration::from_millis(4);
 
 /// For so many, a taker is woken at once.
 const BATCH: usize = 16;
@@ -229,9 +229,9 @@ impl Completions {
     }
 
     /// All that are there, at least one: sleeps until then. There is one taker, and `coming` are yet
-    /// to be taken.
+    /// to be taken. It is back when half of them are there, to submit more before workers run dry.
     fn take(&self, coming: usize) -> VecDeque<Completed> {
-        let batch = BATCH.min(coming);
+        let batch = BATCH.min(coming / 2).max(1);
         let mut waiting = self.waiting();
         let pause_ends = waiting.last_taken.map(|last| last + WAKE_INTERVAL);
         let pause = pause_ends.map(|end| end.saturating_duration_since(Instant::now()));
