@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pepita::fault::{Codes, Jitter, RetryOn, RetryPolicy};
+use pepita::fault::{Cause, Codes, Jitter, RetryOn, RetryPolicy};
 use pepita::task::{CpuAffinity, Limits, Output, Priority, Stdin, TaskBuilder};
 use toml::de::DeTable;
 
@@ -371,12 +371,7 @@ fn read_retry(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RetryPolic
         builder = builder.jitter(decoder.word("retry.jitter", value, &JITTERS)?);
     }
     if let Some(value) = table.get("on") {
-        let mut codes = Vec::new();
-        for item in decoder.array("retry.on", value, "an array of exit codes such as `[75]`")? {
-            let code = decoder.integer("retry.on", item, 1..=255)?;
-            codes.extend(i32::try_from(code));
-        }
-        builder = builder.retry_on(RetryOn::nothing().exits(Codes::only(codes)));
+        builder = builder.retry_on(read_retry_on(decoder, value)?);
     }
     match builder.build() {
         Ok(policy) => Some(policy),
@@ -385,6 +380,38 @@ fn read_retry(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RetryPolic
             None
         }
     }
+}
+
+/// What a failure without an exit code is called in `retry.on`.
+const FAILURES: [(&str, Named); 4] = [
+    ("signal", Named::Signal),
+    ("timeout", Named::Cause(Cause::Timeout)),
+    ("memory-limit", Named::Cause(Cause::MemoryLimit)),
+    ("start", Named::Cause(Cause::Start)),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    Signal,
+    Cause(Cause),
+}
+
+fn read_retry_on(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Option<RetryOn> {
+    let expected = "an array of exit codes and failures such as `[75, \"timeout\"]`";
+    let mut retry_on = RetryOn::nothing();
+    let mut codes = Vec::new();
+    for item in decoder.array("retry.on", value, expected)? {
+        if item.get_ref().is_str() {
+            retry_on = match decoder.word("retry.on", item, &FAILURES)? {
+                Named::Signal => retry_on.signals(Codes::Any),
+                Named::Cause(cause) => retry_on.also(cause),
+            };
+        } else {
+            let code = decoder.integer("retry.on", item, 1..=255)?;
+            codes.extend(i32::try_from(code));
+        }
+    }
+    Some(retry_on.exits(Codes::only(codes)))
 }
 
 fn read_limits(decoder: &mut Decoder<'_>, value: &Value<'_>) -> Limits {

@@ -189,13 +189,21 @@ fn each_setting_reaches_its_task() {
 }
 
 #[test]
-fn where_the_exits_are_named_that_are_tried_again_nothing_else_is() {
+fn where_the_failures_are_named_that_are_tried_again_nothing_else_is() {
     let dir = tempdir().unwrap();
     for (end, timeout, on, attempts) in [
         ("exit 9", "1h", "on = [8, 9]", 2),
         ("exit 9", "1h", "on = [8]", 1),
         ("kill -9 $$", "1h", "on = [9]", 1),
         ("sleep 600", "10ms", "on = [9]", 1),
+        ("kill -9 $$", "1h", "on = [75, 'signal']", 2),
+        ("sleep 600", "10ms", "on = ['timeout', 75]", 2),
+        (
+            "sleep 600",
+            "10ms",
+            "on = ['signal', 'memory-limit', 'start']",
+            1,
+        ),
         ("kill -9 $$", "1h", "", 2),
         ("sleep 600", "10ms", "", 2),
     ] {
