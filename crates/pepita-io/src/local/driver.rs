@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{
-    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IORING_POLL_ADD_MULTI, IoUringCqe,
-    IoUringSqe, Timespec,
+    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IORING_POLL_ADD_MULTI, IOSQE_IO_HARDLINK,
+    IOSQE_IO_LINK, IoUringCqe, IoUringSqe, Timespec,
 };
 
 use super::cell::Exclusive;
@@ -122,7 +122,7 @@ impl Driver {
             let entry = entry.user_data(key.user_data()).link();
             let limit = IoUringSqe::link_timeout(limit, 0).user_data(NOBODY);
             // SAFETY: the caller's duty.
-            if unsafe { inner.push_pair([entry, limit]) }.is_ok() {
+            if unsafe { inner.push_all(&[entry, limit]) }.is_ok() {
                 return key;
             }
             inner.slots.remove_unpushed(key);
@@ -132,24 +132,27 @@ impl Driver {
         unsafe { self.inner.with(start) }
     }
 
-    /// Pushes two entries, of which the second starts when the first has succeeded.
+    /// Pushes entries that are linked, each of which starts after the one before. Their `user_data` are their
+    /// keys afterwards.
     ///
     /// # Safety
     /// * kept holds for what they lead to.
-    pub(super) unsafe fn start_linked(&self, entries: [IoUringSqe; 2]) -> [Key; 2] {
+    pub(super) unsafe fn start_linked(&self, entries: &mut [IoUringSqe]) {
+        if let Some(last) = entries.last_mut() {
+            last.flags &= !(IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
+        }
         let start = |inner: &mut Inner| {
-            let keys = entries.map(|_| inner.slots.insert());
-            let [first, second] = entries;
-            let first = first.user_data(keys[0].user_data()).link();
-            let second = second.user_data(keys[1].user_data());
-            // SAFETY: the caller's duty.
-            if unsafe { inner.push_pair([first, second]) }.is_ok() {
-                return keys;
+            for entry in &mut *entries {
+                entry.user_data = inner.slots.insert().user_data();
             }
-            keys.map(|key| {
-                inner.slots.remove_unpushed(key);
-                Key::failed(Errno::EAGAIN)
-            })
+            // SAFETY: the caller's duty.
+            if unsafe { inner.push_all(entries) }.is_ok() {
+                return;
+            }
+            for entry in entries {
+                inner.slots.remove_unpushed(Key::of(entry));
+                entry.user_data = Key::failed(Errno::EAGAIN).user_data();
+            }
         };
         // SAFETY: leaf.
         unsafe { self.inner.with(start) }
@@ -243,6 +246,11 @@ impl Driver {
     pub(super) unsafe fn start_remote(&self, entry: IoUringSqe, remote: Arc<dyn Remote>) {
         // SAFETY: the caller's duty.
         let key = unsafe { self.start(entry) };
+        self.leave_to_remote(key, remote);
+    }
+
+    /// Leaves an operation, which was just started, to `remote`.
+    pub(super) fn leave_to_remote(&self, key: Key, remote: Arc<dyn Remote>) {
         if !key.is_failed() {
             remote.set_user_data(key.user_data());
         }
@@ -415,21 +423,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Pushes two linked entries, which go over in one submission.
+    /// Pushes linked entries, which go over in one submission.
     ///
     /// # Safety
     /// * kept holds for what they lead to.
-    unsafe fn push_pair(&mut self, entries: [IoUringSqe; 2]) -> std::result::Result<(), QueueFull> {
-        if self.ring.sq_room() < 2 {
+    unsafe fn push_all(&mut self, entries: &[IoUringSqe]) -> std::result::Result<(), QueueFull> {
+        if (self.ring.sq_room() as usize) < entries.len() {
             // An error shows when there is no room afterwards.
             let _ = self.hand_over();
         }
-        if self.ring.sq_room() < 2 {
+        if (self.ring.sq_room() as usize) < entries.len() {
             return Err(QueueFull);
         }
         for entry in entries {
-            // SAFETY: the caller's duty. Room for both was there, so the first is not handed over alone.
-            unsafe { self.ring.push(entry) }?;
+            // SAFETY: the caller's duty. Room for all was there, so the first is not handed over alone.
+            unsafe { self.ring.push(*entry) }?;
         }
         if self.ring.is_full() {
             let _ = self.hand_over();
