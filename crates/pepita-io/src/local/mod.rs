@@ -65,7 +65,8 @@ use tasks::Tasks;
 /// Under another single-threaded executor, call [`turn`](Self::turn) when it is idle: futures of operations
 /// wake by the waker that they were polled with.
 ///
-/// Dropping it drops its tasks, and nothing turns it from then on. When the last future of an operation is
+/// Dropping it drops its tasks, and nothing turns it from then on; what a [`LocalHandle`] starts then comes to
+/// `ESHUTDOWN`. When the last future of an operation is
 /// dropped too, what is in flight is cancelled and waited for, up to 5 seconds; what has not ended then keeps
 /// its memory for good.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ impl LocalRing {
     /// Starts an operation.
     #[inline]
     pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
-        self.handle.submit(operation)
+        Submitted::start(&self.handle.driver, operation)
     }
 
     /// Starts an operation that is cancelled after `limit`; `EAGAIN` on a ring with room for one entry.
@@ -311,6 +312,7 @@ impl Drop for Running<'_> {
 impl Drop for LocalRing {
     fn drop(&mut self) {
         self.tasks.clear();
+        self.handle.driver.close();
         // Else the driver itself does it.
         if Rc::strong_count(&self.handle.driver) > 1 {
             self.handle.driver.end_orphans();
@@ -319,10 +321,11 @@ impl Drop for LocalRing {
 }
 
 impl LocalHandle {
-    /// Starts an operation. When the ring has been dropped, nobody hands it over, and it never resolves.
+    /// Starts an operation. When the ring has been dropped, it comes to `ESHUTDOWN` and gives back what it owns,
+    /// as all that this starts.
     #[inline]
     pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
-        Submitted::start(&self.driver, operation)
+        Submitted::start_if_open(&self.driver, operation)
     }
 
     /// Starts an operation that is cancelled after `limit`.
@@ -338,7 +341,7 @@ impl LocalHandle {
         offset: u64,
     ) -> impl Future<Output = (Result<()>, B)> + use<F, B> {
         let driver = Rc::clone(&self.driver);
-        let start = move |read| Submitted::start(&driver, read);
+        let start = move |read| Submitted::start_if_open(&driver, read);
         ops::read_exact(start, file.clone(), buf, offset)
     }
 
@@ -350,7 +353,7 @@ impl LocalHandle {
         offset: u64,
     ) -> impl Future<Output = (Result<()>, B)> + use<F, B> {
         let driver = Rc::clone(&self.driver);
-        let start = move |write| Submitted::start(&driver, write);
+        let start = move |write| Submitted::start_if_open(&driver, write);
         ops::write_all(start, file.clone(), buf, offset)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe, Timespec};
 
-use super::driver::Driver;
+use super::driver::{CLOSED, Driver};
 use super::slots::{Key, Orphan};
 use crate::ops::Operation;
 
@@ -27,6 +27,16 @@ pub struct Submitted<O: Operation> {
 }
 
 impl<O: Operation> Submitted<O> {
+    /// Starts an operation on a ring that may have been dropped.
+    #[inline]
+    pub(super) fn start_if_open(driver: &Rc<Driver>, mut operation: O) -> Self {
+        if driver.is_closed() {
+            operation.entry();
+            return Self::of(driver, CLOSED, operation);
+        }
+        Self::start(driver, operation)
+    }
+
     #[inline]
     pub(super) fn start(driver: &Rc<Driver>, mut operation: O) -> Self {
         let entry = operation.entry();

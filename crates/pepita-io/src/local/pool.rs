@@ -95,7 +95,7 @@ impl LocalPool {
             pool: self.pool.clone(),
             driver: Rc::downgrade(&self.driver),
         };
-        Submitted::start(&self.driver, operation)
+        Submitted::start_if_open(&self.driver, operation)
     }
 
     /// Receives from `socket` again and again, each time into a buffer of this pool. It ends when the other

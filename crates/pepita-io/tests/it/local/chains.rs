@@ -86,6 +86,33 @@ fn what_stands_behind_a_failure_is_cancelled_and_gives_back_what_it_owns() {
 }
 
 #[test]
+fn what_stands_behind_an_entry_that_the_kernel_refuses_at_once_is_not_done() {
+    let name = "what_stands_behind_an_entry_that_the_kernel_refuses_at_once_is_not_done";
+    let Some(ring) = local_ring(name, 16) else {
+        return;
+    };
+    let file = file_with(b"");
+    // The kernel looks at the count before it starts anything.
+    let refused = || ops::writev(&file, vec!["x"; 1025], 0);
+    let (a, b, c) =
+        ring.submit_linked((refused(), ops::write(&file, "never", 0), ops::fsync(&file)));
+    let (d, e, f) =
+        ring.submit_linked((ops::fsync(&file), refused(), ops::write(&file, "never", 0)));
+    let last = ring.submit(ops::nop());
+    ring.block_on(async {
+        assert_eq!(errno(a.await.0), Err(Errno::EINVAL));
+        assert_eq!(errno(b.await.0), Err(Errno::ECANCELED));
+        assert_eq!(errno(c.await), Err(Errno::ECANCELED));
+        // Of a chain that is refused in the middle, nothing is done.
+        assert_eq!(errno(d.await), Err(Errno::ECANCELED));
+        assert_eq!(errno(e.await.0), Err(Errno::EINVAL));
+        assert_eq!(errno(f.await.0), Err(Errno::ECANCELED));
+        assert_eq!(last.await, Ok(()));
+    });
+    assert_eq!(file.metadata().expect("it is there").len(), 0);
+}
+
+#[test]
 fn behind_a_hard_link_the_next_starts_whatever_has_come() {
     let name = "behind_a_hard_link_the_next_starts_whatever_has_come";
     let Some(ring) = local_ring(name, 16) else {
@@ -351,6 +378,47 @@ fn a_connection_that_floods_holds_one_buffer_of_the_pool() {
     drop((ring, pool));
     drop(recv);
     assert_eq!(Rc::strong_count(&waiting), 1);
+}
+
+#[test]
+fn what_a_handle_starts_after_the_rings_end_is_an_error_and_no_hang() {
+    let name = "what_a_handle_starts_after_the_rings_end_is_an_error_and_no_hang";
+    let (Some(ring), Some(other)) = (local_ring(name, 8), local_ring(name, 8)) else {
+        return;
+    };
+    let io = ring.handle();
+    let pool = ring.buffer_pool(2, 64).ok();
+    drop(ring);
+    let file = file_with(b"content");
+    let (_writer, reader) = pair();
+    let read = || ops::read(&file, vec![1, 2, 3], 0);
+    let ended = |(result, buf): (Result<usize>, Vec<u8>)| {
+        assert_eq!((errno(result), buf), (Err(Errno::ESHUTDOWN), vec![1, 2, 3]));
+    };
+    other.block_on(async {
+        let submitted = io.submit(read());
+        submitted.cancel();
+        ended(submitted.await);
+        ended(io.submit_for(read(), Duration::from_secs(1)).await);
+        let (a, b) = io.submit_linked((read(), read()));
+        ended(a.await);
+        ended(b.await);
+        let (result, buf) = io.read_exact(&file, vec![0; 2], 0).await;
+        assert_eq!((errno(result), buf), (Err(Errno::ESHUTDOWN), vec![0; 2]));
+        let listener = Rc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener"));
+        let mut accepts = io.submit_multi(ops::accept(&listener));
+        let first = accepts.next().await.expect("why there is none");
+        assert_eq!(errno(first).err(), Some(Errno::ESHUTDOWN));
+        assert!(accepts.next().await.is_none());
+        if let Some(pool) = pool {
+            let none = pool.recv(&reader).await;
+            assert_eq!(errno(none).err(), Some(Errno::ESHUTDOWN));
+            let first = pool.recv_many(&reader).next().await.expect("why");
+            assert_eq!(errno(first).err(), Some(Errno::ESHUTDOWN));
+        }
+    });
+    drop(io.submit(read()));
+    assert_eq!(Rc::strong_count(&file) + Rc::strong_count(&reader), 2);
 }
 
 #[test]

@@ -120,6 +120,34 @@ fn several_buffers_are_written_and_read_at_once() {
 }
 
 #[test]
+fn buffers_of_any_lengths_hold_what_one_would() {
+    let Some(ring) = local_ring("buffers_of_any_lengths_hold_what_one_would", 8) else {
+        return;
+    };
+    for len in 0..10 {
+        let content = &b"abcdefghij"[..len];
+        let file = file_with(content);
+        for rooms in 0..4_usize.pow(4) {
+            let rooms: Vec<_> = (0..4).map(|nth| rooms / 4_usize.pow(nth) % 4).collect();
+            // Some have been used before.
+            let bufs: Vec<_> = rooms.iter().map(|room| vec![b'x'; *room]).collect();
+            let mut rest = content;
+            let expected: Vec<_> = rooms
+                .iter()
+                .map(|room| {
+                    let (here, behind) = rest.split_at(rest.len().min(*room));
+                    rest = behind;
+                    here
+                })
+                .collect();
+            let (count, bufs) = ring.block_on(ring.submit(ops::readv(&file, bufs, 0)));
+            assert_eq!(count, Ok(len - rest.len()));
+            assert_eq!(bufs, expected);
+        }
+    }
+}
+
+#[test]
 fn more_buffers_than_the_kernel_takes_come_back_with_an_error() {
     let name = "more_buffers_than_the_kernel_takes_come_back_with_an_error";
     let Some(ring) = local_ring(name, 8) else {
