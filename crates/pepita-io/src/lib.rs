@@ -25,8 +25,10 @@ pub use any::{AnyDevice, AnyLane};
 #[cfg(feature = "std")]
 pub use file::{Engine, FileDevice, FileDeviceError, FileLane, FileOptions};
 #[cfg(feature = "std")]
-pub use handle::{RingHandle, RingThread, Sent};
+pub use handle::{RingHandle, RingThread, SendChain, Sent, SentMulti};
 #[cfg(feature = "std")]
-pub use local::{Limited, LocalHandle, LocalPool, LocalRing, Multi, RecvMany, Submitted, Task};
+pub use local::{
+    Chain, Limited, LocalHandle, LocalPool, LocalRing, Multi, RecvMany, RecvPooled, Submitted, Task,
+};
 #[cfg(feature = "std")]
 pub use ram::{RamDevice, RamLane};

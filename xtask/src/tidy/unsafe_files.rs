@@ -52,16 +52,21 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "starts the operations of other threads",
     ),
     (
+        "crates/pepita-io/src/handle/stream.rs",
+        "starts the operations of other threads",
+    ),
+    (
         "crates/pepita-io/src/local/cell.rs",
         "gives out what it holds without keeping count",
     ),
+    ("crates/pepita-io/src/local/chain.rs", "starts operations"),
     (
         "crates/pepita-io/src/local/driver.rs",
         "pushes the entries of operations",
     ),
     (
         "crates/pepita-io/src/local/mod.rs",
-        "passes on who keeps an operation",
+        "passes on who keeps an operation, and lends the descriptor",
     ),
     ("crates/pepita-io/src/local/multi.rs", "starts operations"),
     ("crates/pepita-io/src/local/op.rs", "starts operations"),
@@ -74,7 +79,15 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "takes the buffers that completions name",
     ),
     (
+        "crates/pepita-io/src/ops/chain.rs",
+        "passes on what the operation inside has promised",
+    ),
+    (
         "crates/pepita-io/src/ops/files.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/messages.rs",
         "operations promise to keep what their entries lead to",
     ),
     (
@@ -86,12 +99,24 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "operations promise to keep what their entries lead to",
     ),
     (
+        "crates/pepita-io/src/ops/paths.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
         "crates/pepita-io/src/ops/time.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/vectored.rs",
         "operations promise to keep what their entries lead to",
     ),
     (
         "crates/pepita-io/src/ops/wait.rs",
         "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/whole.rs",
+        "a buffer's rest stays where the buffer does",
     ),
     (
         "crates/pepita-io/src/ring/buffer_pool/mod.rs",
@@ -104,6 +129,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     (
         "crates/pepita-io/src/ring/calls.rs",
         "enters the kernel with what was pushed",
+    ),
+    (
+        "crates/pepita-io/src/ring/descriptor.rs",
+        "lends the ring's descriptor",
     ),
     (
         "crates/pepita-io/src/ring/entry.rs",

@@ -1,11 +1,13 @@
 #![expect(unsafe_code, reason = "starts the operations of other threads")]
 //! A ring on a thread of its own, for operations from any thread and under any executor.
 
+mod chain;
 mod queue;
 mod sent;
+mod stream;
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::panic;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -15,11 +17,15 @@ use std::thread::{self, JoinHandle, ThreadId};
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::IoUringSqe;
 
+use crate::buf::{IoBuf, IoBufMut};
 use crate::local::{DRAIN_LIMIT, LocalHandle, LocalRing, Remote};
-use crate::ops::{Operation, not_started};
+use crate::ops::{self, MultiOperation, Operation, SharedFile, not_started};
 use crate::ring::{RingConfig, SetupError};
-use queue::Queue;
+pub use chain::SendChain;
+use queue::{Pushed, Queue};
 pub use sent::Sent;
+use stream::RemoteStream;
+pub use stream::SentMulti;
 
 /// How many operations may be in flight when nothing else is said.
 const IN_FLIGHT_LIMIT: usize = 16_384;
@@ -201,6 +207,79 @@ impl RingHandle {
     pub fn submit<O: Operation + Send>(&self, operation: O) -> Sent<O> {
         Sent::start(&self.shared, operation)
     }
+
+    /// Hands over operations of which each waits for the one before, in the kernel: see
+    /// [`LocalRing::submit_linked`]. Each counts as one in flight.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use pepita_io::{RingThread, ops};
+    ///
+    /// let ring = RingThread::new(8)?;
+    /// let file = Arc::new(tempfile::tempfile()?);
+    /// let write = ops::write(&file, "kept", 0);
+    /// let (write, sync) = ring.handle().submit_linked((write, ops::fdatasync(&file)));
+    /// assert_eq!(write.wait().0?, 4);
+    /// sync.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn submit_linked<C: SendChain>(&self, chain: C) -> C::Sent {
+        chain.send(self)
+    }
+
+    /// Hands over an operation that completes again and again. It counts as one in flight; what comes of it is
+    /// kept until it is fetched. Of connections that are, the limit is that of the process on descriptors.
+    ///
+    /// ```
+    /// use std::net::{TcpListener, TcpStream};
+    /// use std::sync::Arc;
+    /// use pepita_io::{RingThread, ops};
+    ///
+    /// let ring = RingThread::new(8)?;
+    /// let listener = Arc::new(TcpListener::bind("127.0.0.1:0")?);
+    /// let mut connections = ring.handle().submit_multi(ops::accept(&listener));
+    /// for _ in 0..3 {
+    ///     let client = TcpStream::connect(listener.local_addr()?)?;
+    ///     let server = TcpStream::from(connections.wait_next().expect("goes on")?);
+    ///     assert_eq!(server.peer_addr()?, client.local_addr()?);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn submit_multi<O: MultiOperation + Send>(&self, operation: O) -> SentMulti<O> {
+        SentMulti::start(&self.shared, operation)
+    }
+
+    /// Reads from `offset` of `file` on until `buf` is full, and gives it back, also with an error: see
+    /// [`LocalRing::read_exact`].
+    ///
+    /// # Errors
+    /// As there, and as [`Self::submit`].
+    pub fn read_exact<F: SharedFile + Send, B: IoBufMut + Send>(
+        &self,
+        file: &F,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = (Result<()>, B)> + Send + use<F, B> {
+        let shared = Arc::clone(&self.shared);
+        let start = move |read| Sent::start(&shared, read);
+        ops::read_exact(start, file.clone(), buf, offset)
+    }
+
+    /// Writes all of `buf` at `offset` of `file`, and gives it back, also with an error: see
+    /// [`LocalRing::write_all`].
+    ///
+    /// # Errors
+    /// As there, and as [`Self::submit`].
+    pub fn write_all<F: SharedFile + Send, B: IoBuf + Send>(
+        &self,
+        file: &F,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = (Result<()>, B)> + Send + use<F, B> {
+        let shared = Arc::clone(&self.shared);
+        let start = move |write| Sent::start(&shared, write);
+        ops::write_all(start, file.clone(), buf, offset)
+    }
 }
 
 /// What the threads share.
@@ -223,6 +302,10 @@ impl fmt::Debug for Shared {
 enum Item {
     /// The operation is to be started by this entry.
     Start(IoUringSqe, Arc<dyn Remote>),
+    /// The operations are to be started by these entries, each after the one before.
+    Chain(Vec<(IoUringSqe, Arc<dyn Remote>)>),
+    /// The operation, which completes again and again, is to be started by this entry.
+    Stream(IoUringSqe, Arc<dyn RemoteStream>),
     /// The operation, which was handed over before, is to be cancelled.
     Cancel(Arc<dyn Remote>),
 }
@@ -266,6 +349,14 @@ fn begin(io: &LocalHandle, item: Item) {
             // SAFETY: kept: `Sent::start` made the entry of the operation that `remote` owns.
             unsafe { io.start_remote(entry, remote) };
         }
+        Item::Chain(chain) => {
+            // SAFETY: kept: `SendChain::send` made the entries of the operations that these own.
+            unsafe { io.start_remote_chain(chain) };
+        }
+        Item::Stream(entry, remote) => {
+            // SAFETY: kept: `SentMulti::start` made the entry of the operation that `remote` owns.
+            unsafe { stream::begin(io, entry, remote) };
+        }
         Item::Cancel(remote) => {
             if let Some(user_data) = remote.user_data() {
                 io.cancel(user_data);
@@ -280,8 +371,15 @@ struct Closing<'a>(&'a Shared);
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         for item in self.0.queue.close_and_take() {
-            if let Item::Start(_, remote) = item {
-                remote.end(not_started(Errno::ESHUTDOWN));
+            match item {
+                Item::Start(_, remote) => remote.end(not_started(Errno::ESHUTDOWN)),
+                Item::Chain(chain) => {
+                    for (_, remote) in chain {
+                        remote.end(not_started(Errno::ESHUTDOWN));
+                    }
+                }
+                Item::Stream(_, remote) => stream::refuse(&*remote),
+                Item::Cancel(_) => {}
             }
         }
     }

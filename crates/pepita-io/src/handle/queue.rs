@@ -85,15 +85,22 @@ impl<T> Queue<T> {
     /// Hands over an operation.
     #[inline]
     pub(super) fn push_operation(&self, item: T) -> Result<Pushed, Refused> {
+        self.push_operations(item, 1)
+    }
+
+    /// Hands over an item that stands for `count` operations.
+    #[inline]
+    pub(super) fn push_operations(&self, item: T, count: u64) -> Result<Pushed, Refused> {
         let mut inner = self.lock();
         if inner.is_closed {
             return Err(Refused::Closed);
         }
         // Whoever has seen the end of an operation sees it counted.
-        if inner.started - self.ended.load(Ordering::Relaxed) >= self.limit {
+        let in_flight = inner.started - self.ended.load(Ordering::Relaxed);
+        if in_flight + count > self.limit {
             return Err(Refused::Full);
         }
-        inner.started += 1;
+        inner.started += count;
         Ok(inner.push(item))
     }
 

@@ -61,22 +61,76 @@ impl<O: Operation + Send> Sent<O> {
     #[inline]
     pub(super) fn start(shared: &Arc<Shared>, mut operation: O) -> Self {
         let entry = operation.entry();
-        let parcel = Arc::new(Parcel {
+        let sent = Self::pack(shared, operation);
+        let item = Item::Start(entry, sent.remote());
+        match shared.queue.push_operation(item) {
+            Ok(Pushed::Behind) => {}
+            Ok(Pushed::First) => shared.waker.wake_by_ref(),
+            Err(refused) => sent.refuse(refused),
+        }
+        sent
+    }
+
+    /// Makes the future of an operation that is yet to be handed over.
+    #[inline]
+    pub(super) fn pack(shared: &Arc<Shared>, operation: O) -> Self {
+        let parcel = Parcel {
             shared: Arc::clone(shared),
             user_data: AtomicU64::new(NO_OPERATION),
             state: Mutex::new(State {
                 operation: Some(operation),
                 progress: Progress::Waiting(None),
             }),
-        });
-        let item = Item::Start(entry, parcel.clone());
-        match shared.queue.push_operation(item) {
-            Ok(Pushed::Behind) => {}
-            Ok(Pushed::First) => shared.waker.wake_by_ref(),
-            Err(refused) => parcel.lock().progress = Progress::Ended(refused.outcome()),
-        }
+        };
         Self {
-            parcel: Some(parcel),
+            parcel: Some(Arc::new(parcel)),
+        }
+    }
+
+    /// What the ring's thread gets of it.
+    #[inline]
+    pub(super) fn remote(&self) -> Arc<dyn Remote> {
+        match &self.parcel {
+            Some(parcel) => parcel.clone(),
+            None => unreachable!("it has not resolved"),
+        }
+    }
+
+    /// Ends an operation that was not handed over.
+    #[cold]
+    pub(super) fn refuse(&self, refused: Refused) {
+        if let Some(parcel) = &self.parcel {
+            parcel.lock().progress = Progress::Ended(refused.outcome());
+        }
+    }
+
+    /// Asks for the operation's end. Its outcome still comes here, with what it owns: `ECANCELED`, `EINTR`, or
+    /// what was done before.
+    ///
+    /// Nothing happens when the operation has ended already.
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    /// use std::sync::Arc;
+    /// use pepita_io::{RingThread, ops};
+    /// use pepita_sys::error::Errno;
+    ///
+    /// let ring = RingThread::new(8)?;
+    /// let (_theirs, ours) = UnixStream::pair()?;
+    /// let recv = ring.handle().submit(ops::recv(&Arc::new(ours), vec![1, 2, 3]));
+    /// recv.cancel();
+    /// let (result, buf) = recv.wait();
+    /// assert_eq!((result.unwrap_err().to_errno(), buf), (Errno::ECANCELED, vec![1, 2, 3]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&self) {
+        let Some(parcel) = &self.parcel else {
+            return;
+        };
+        let is_waiting = matches!(parcel.lock().progress, Progress::Waiting(_));
+        let shared = &parcel.shared;
+        if is_waiting && shared.queue.push(Item::Cancel(parcel.clone())) == Pushed::First {
+            shared.waker.wake_by_ref();
         }
     }
 
@@ -92,21 +146,13 @@ impl<O: Operation + Send> Sent<O> {
                 "the ring's thread waits for itself"
             );
         }
-        THREAD.with(|waker| {
-            let mut cx = Context::from_waker(waker);
-            loop {
-                match Pin::new(&mut self).poll(&mut cx) {
-                    Poll::Ready(output) => return output,
-                    Poll::Pending => thread::park(),
-                }
-            }
-        })
+        wait_for(&mut self)
     }
 }
 
 impl Refused {
     #[cold]
-    fn outcome(self) -> IoUringCqe {
+    pub(super) fn outcome(self) -> IoUringCqe {
         not_started(match self {
             Self::Full => Errno::EAGAIN,
             Self::Closed => Errno::ESHUTDOWN,
@@ -248,7 +294,7 @@ impl<O: Operation + Send> Remote for Parcel<O> {
 }
 
 /// Runs code of others. The panic hook has told of its panic; the others' operations go on.
-fn contain(run: impl FnOnce()) {
+pub(super) fn contain(run: impl FnOnce()) {
     if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(run)) {
         // Its destructor is code of others too.
         mem::forget(panic);
@@ -259,6 +305,19 @@ impl<O: Operation + Send> fmt::Debug for Sent<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sent").finish_non_exhaustive()
     }
+}
+
+/// Waits for `future` on this thread, without an executor.
+pub(super) fn wait_for<F: Future + Unpin>(mut future: F) -> F::Output {
+    THREAD.with(|waker| {
+        let mut cx = Context::from_waker(waker);
+        loop {
+            match Pin::new(&mut future).poll(&mut cx) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => thread::park(),
+            }
+        }
+    })
 }
 
 /// Wakes a thread that waits without an executor.

@@ -8,6 +8,7 @@
 //! * leaf: code of others, which may come back here, runs only where the ring is not borrowed: wakers are
 //!   cloned, woken and dropped, and what operations keep is dropped, outside of [`Exclusive::with`].
 
+use std::cell::Cell;
 use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{
-    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IORING_POLL_ADD_MULTI, IoUringCqe,
-    IoUringSqe, Timespec,
+    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IORING_POLL_ADD_MULTI, IOSQE_IO_HARDLINK,
+    IOSQE_IO_LINK, IoUringCqe, IoUringSqe, Timespec,
 };
 
 use super::cell::Exclusive;
@@ -32,6 +33,9 @@ const NOBODY: u64 = u64::MAX;
 /// `user_data` of the poll that other threads end to wake this one; no slot has it.
 const WAKE: u64 = u64::MAX - 1;
 
+/// What an operation gets that would never be handed over.
+pub(super) const CLOSED: Key = Key::failed(Errno::ESHUTDOWN);
+
 /// How long a ring that is dropped waits for operations that it has cancelled. A disk's end by themselves; a
 /// device or a server that does not answer would hold the program for ever.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -44,6 +48,8 @@ const DRAIN_STEP: Duration = Duration::from_millis(10);
 pub(super) struct Driver {
     inner: Exclusive<Inner>,
     main: Waker,
+    /// Nobody turns the ring any more.
+    is_closed: Cell<bool>,
     /// Given back after the ring has ended.
     parker: Lease,
 }
@@ -84,6 +90,7 @@ impl Driver {
                 drain_limit: Some(DRAIN_LIMIT),
             }),
             main: parker.parker().waker(),
+            is_closed: Cell::new(false),
             parker,
         }
     }
@@ -92,6 +99,17 @@ impl Driver {
     pub(super) fn fd(&self) -> i32 {
         // SAFETY: leaf.
         unsafe { self.inner.with(|inner| inner.ring.fd()) }
+    }
+
+    /// Says that nobody turns the ring any more: what is started from now on comes to `ESHUTDOWN`.
+    pub(super) fn close(&self) {
+        self.is_closed.set(true);
+    }
+
+    /// Whether an operation would never be handed over. Who has the ring knows that it is not so.
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.get()
     }
 
     /// Pushes an operation's entry.
@@ -117,12 +135,15 @@ impl Driver {
     /// # Safety
     /// * kept holds for what it leads to, and for `limit`.
     pub(super) unsafe fn start_limited(&self, entry: IoUringSqe, limit: *const Timespec) -> Key {
+        if self.is_closed() {
+            return CLOSED;
+        }
         let start = |inner: &mut Inner| {
             let key = inner.slots.insert();
             let entry = entry.user_data(key.user_data()).link();
             let limit = IoUringSqe::link_timeout(limit, 0).user_data(NOBODY);
             // SAFETY: the caller's duty.
-            if unsafe { inner.push_pair([entry, limit]) }.is_ok() {
+            if unsafe { inner.push_all(&[entry, limit]) }.is_ok() {
                 return key;
             }
             inner.slots.remove_unpushed(key);
@@ -132,24 +153,33 @@ impl Driver {
         unsafe { self.inner.with(start) }
     }
 
-    /// Pushes two entries, of which the second starts when the first has succeeded.
+    /// Pushes entries that are linked, each of which starts after the one before. Their `user_data` are their
+    /// keys afterwards.
     ///
     /// # Safety
     /// * kept holds for what they lead to.
-    pub(super) unsafe fn start_linked(&self, entries: [IoUringSqe; 2]) -> [Key; 2] {
-        let start = |inner: &mut Inner| {
-            let keys = entries.map(|_| inner.slots.insert());
-            let [first, second] = entries;
-            let first = first.user_data(keys[0].user_data()).link();
-            let second = second.user_data(keys[1].user_data());
-            // SAFETY: the caller's duty.
-            if unsafe { inner.push_pair([first, second]) }.is_ok() {
-                return keys;
+    pub(super) unsafe fn start_linked(&self, entries: &mut [IoUringSqe]) {
+        if let Some(last) = entries.last_mut() {
+            last.flags &= !(IOSQE_IO_LINK | IOSQE_IO_HARDLINK);
+        }
+        if self.is_closed() {
+            for entry in entries {
+                entry.user_data = CLOSED.user_data();
             }
-            keys.map(|key| {
-                inner.slots.remove_unpushed(key);
-                Key::failed(Errno::EAGAIN)
-            })
+            return;
+        }
+        let start = |inner: &mut Inner| {
+            for entry in &mut *entries {
+                entry.user_data = inner.slots.insert().user_data();
+            }
+            // SAFETY: the caller's duty.
+            if unsafe { inner.push_all(entries) }.is_ok() {
+                return;
+            }
+            for entry in entries {
+                inner.slots.remove_unpushed(Key::of(entry));
+                entry.user_data = Key::failed(Errno::EAGAIN).user_data();
+            }
         };
         // SAFETY: leaf.
         unsafe { self.inner.with(start) }
@@ -160,6 +190,9 @@ impl Driver {
     /// # Safety
     /// * kept holds for what it leads to.
     pub(super) unsafe fn start_stream(&self, entry: IoUringSqe) -> Key {
+        if self.is_closed() {
+            return CLOSED;
+        }
         let start = |inner: &mut Inner| {
             let key = inner.slots.insert_stream();
             // SAFETY: the caller's duty.
@@ -225,7 +258,7 @@ impl Driver {
     pub(super) fn abandon_stream(&self, key: Key, orphan: Box<dyn OrphanStream>) {
         let cancel = |inner: &mut Inner| {
             let waker = inner.slots.abandon_stream(key, orphan)?;
-            inner.cancel(key);
+            inner.cancel(key.user_data());
             Ok(waker)
         };
         // SAFETY: leaf: a waker, and a stream that has ended, are dropped afterwards.
@@ -243,6 +276,11 @@ impl Driver {
     pub(super) unsafe fn start_remote(&self, entry: IoUringSqe, remote: Arc<dyn Remote>) {
         // SAFETY: the caller's duty.
         let key = unsafe { self.start(entry) };
+        self.leave_to_remote(key, remote);
+    }
+
+    /// Leaves an operation, which was just started, to `remote`.
+    pub(super) fn leave_to_remote(&self, key: Key, remote: Arc<dyn Remote>) {
         if !key.is_failed() {
             remote.set_user_data(key.user_data());
         }
@@ -256,11 +294,8 @@ impl Driver {
 
     /// Cancels an operation; what comes of it comes as if it had ended by itself.
     pub(super) fn cancel(&self, user_data: u64) {
-        let cancel = IoUringSqe::cancel(user_data, 0).user_data(NOBODY);
-        // SAFETY: the entry leads nowhere. Without room, the operation goes on until it ends by itself.
-        let push = |inner: &mut Inner| unsafe { inner.push(cancel) };
         // SAFETY: leaf.
-        let _ = unsafe { self.inner.with(push) };
+        unsafe { self.inner.with(|inner| inner.cancel(user_data)) };
     }
 
     /// Lets the drop wait for what is in flight as long as it takes.
@@ -323,7 +358,7 @@ impl Driver {
     pub(super) fn abandon(&self, key: Key, orphan: Box<dyn Orphan>) {
         let cancel = |inner: &mut Inner| {
             let replaced = inner.slots.leave_to(key, Keeper::Orphan(orphan))?;
-            inner.cancel(key);
+            inner.cancel(key.user_data());
             Ok(replaced)
         };
         // SAFETY: leaf: what is replaced, and an orphan that has ended, are dropped afterwards.
@@ -415,21 +450,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Pushes two linked entries, which go over in one submission.
+    /// Pushes linked entries, which go over in one submission.
     ///
     /// # Safety
     /// * kept holds for what they lead to.
-    unsafe fn push_pair(&mut self, entries: [IoUringSqe; 2]) -> std::result::Result<(), QueueFull> {
-        if self.ring.sq_room() < 2 {
+    unsafe fn push_all(&mut self, entries: &[IoUringSqe]) -> std::result::Result<(), QueueFull> {
+        if (self.ring.sq_room() as usize) < entries.len() {
             // An error shows when there is no room afterwards.
             let _ = self.hand_over();
         }
-        if self.ring.sq_room() < 2 {
+        if (self.ring.sq_room() as usize) < entries.len() {
             return Err(QueueFull);
         }
         for entry in entries {
-            // SAFETY: the caller's duty. Room for both was there, so the first is not handed over alone.
-            unsafe { self.ring.push(entry) }?;
+            // SAFETY: the caller's duty. Room for all was there, so the first is not handed over alone.
+            unsafe { self.ring.push(*entry) }?;
         }
         if self.ring.is_full() {
             let _ = self.hand_over();
@@ -438,8 +473,8 @@ impl Inner {
     }
 
     /// Asks for an operation's end. Without room for that, it goes on until it ends by itself.
-    fn cancel(&mut self, key: Key) {
-        let cancel = IoUringSqe::cancel(key.user_data(), 0).user_data(NOBODY);
+    fn cancel(&mut self, user_data: u64) {
+        let cancel = IoUringSqe::cancel(user_data, 0).user_data(NOBODY);
         // SAFETY: the entry leads nowhere.
         let _ = unsafe { self.push(cancel) };
     }

@@ -1,7 +1,11 @@
-#![expect(unsafe_code, reason = "passes on who keeps an operation")]
+#![expect(
+    unsafe_code,
+    reason = "passes on who keeps an operation, and lends the descriptor"
+)]
 //! A ring with owned operations, on the thread that made it.
 
 mod cell;
+mod chain;
 mod driver;
 mod multi;
 mod op;
@@ -14,6 +18,7 @@ mod told;
 
 use std::cell::Cell;
 use std::future::Future;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -23,14 +28,17 @@ use std::time::Duration;
 use pepita_sys::error::Result;
 use pepita_sys::io_uring::IoUringSqe;
 
-use crate::ops::{MultiOperation, Operation};
+use crate::buf::{IoBuf, IoBufMut};
+use crate::ops::{self, MultiOperation, Operation, SharedFile};
 use crate::ring::{RingConfig, SetupError};
+pub use chain::Chain;
 pub(crate) use driver::DRAIN_LIMIT;
 use driver::{Driver, Turn};
 pub use multi::{Multi, Origin};
 pub use op::{Limited, Submitted};
 use park::Parker;
-pub use pool::{LocalPool, RecvMany};
+pub use pool::{LocalPool, RecvMany, RecvPooled};
+use slots::Key;
 pub(crate) use slots::Remote;
 pub use tasks::Task;
 use tasks::Tasks;
@@ -57,7 +65,8 @@ use tasks::Tasks;
 /// Under another single-threaded executor, call [`turn`](Self::turn) when it is idle: futures of operations
 /// wake by the waker that they were polled with.
 ///
-/// Dropping it drops its tasks, and nothing turns it from then on. When the last future of an operation is
+/// Dropping it drops its tasks, and nothing turns it from then on; what a [`LocalHandle`] starts then comes to
+/// `ESHUTDOWN`. When the last future of an operation is
 /// dropped too, what is in flight is cancelled and waited for, up to 5 seconds; what has not ended then keeps
 /// its memory for good.
 #[derive(Debug)]
@@ -110,16 +119,10 @@ impl LocalRing {
         self.handle.clone()
     }
 
-    /// The ring's descriptor, which is readable when something has completed.
-    #[must_use]
-    pub fn fd(&self) -> i32 {
-        self.handle.driver.fd()
-    }
-
     /// Starts an operation.
     #[inline]
     pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
-        self.handle.submit(operation)
+        Submitted::start(&self.handle.driver, operation)
     }
 
     /// Starts an operation that is cancelled after `limit`; `EAGAIN` on a ring with room for one entry.
@@ -127,15 +130,85 @@ impl LocalRing {
         self.handle.submit_for(operation, limit)
     }
 
-    /// Starts two operations, of which the second waits for the first, in the kernel. If the first fails, or
-    /// does less than was asked for, the second fails with `ECANCELED`; both with `EAGAIN` on a ring with room
-    /// for one entry.
-    pub fn submit_linked<A: Operation, B: Operation>(
+    /// Reads from `offset` of `file` on until `buf` is full, and gives it back, also with an error. The offset
+    /// is [`POSITION`](crate::ops::POSITION) for the file's own position, and for a pipe or a connection.
+    ///
+    /// It starts when it is polled. A vector is full when its capacity is; for a part of it, give a [`Part`](crate::buf::Part).
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// use pepita_io::LocalRing;
+    ///
+    /// let ring = LocalRing::new(8)?;
+    /// let file = Rc::new(tempfile::tempfile()?);
+    /// let back = ring.block_on(async {
+    ///     ring.write_all(&file, "all of it", 0).await.0?;
+    ///     let (result, text) = ring.read_exact(&file, vec![0; 2].into_boxed_slice(), 4).await;
+    ///     result.map(|()| text)
+    /// })?;
+    /// assert_eq!(*back, *b"of");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ENODATA` at the end of the file, and what the kernel says. A vector then holds what was read.
+    pub fn read_exact<F: SharedFile, B: IoBufMut>(
         &self,
-        first: A,
-        second: B,
-    ) -> (Submitted<A>, Submitted<B>) {
-        self.handle.submit_linked(first, second)
+        file: &F,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = (Result<()>, B)> + use<F, B> {
+        self.handle.read_exact(file, buf, offset)
+    }
+
+    /// Writes all of `buf` at `offset` of `file`, and gives it back, also with an error. The offset is
+    /// [`POSITION`](crate::ops::POSITION) for the file's own position, and for a pipe or a connection.
+    ///
+    /// It starts when it is polled. For an example see [`Self::read_exact`].
+    ///
+    /// # Errors
+    /// `ENOSPC` where the file takes no more, and what the kernel says. Some may have been written.
+    pub fn write_all<F: SharedFile, B: IoBuf>(
+        &self,
+        file: &F,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = (Result<()>, B)> + use<F, B> {
+        self.handle.write_all(file, buf, offset)
+    }
+
+    /// Starts operations of which each waits for the one before, in the kernel. If one fails, or does less
+    /// than was asked for, those behind it come to `ECANCELED` and give back what they own. All come to
+    /// `EAGAIN` on a ring with fewer entries than there are operations.
+    ///
+    /// ```
+    /// use std::{fs::File, rc::Rc};
+    /// use pepita_io::{LocalRing, ops};
+    /// use pepita_sys::error::Errno;
+    ///
+    /// let ring = LocalRing::new(8)?;
+    /// let file = Rc::new(tempfile::tempfile()?);
+    /// let (write, sync, read) = ring.submit_linked((
+    ///     ops::write(&file, "kept", 0),
+    ///     ops::fdatasync(&file),
+    ///     ops::read(&file, Vec::with_capacity(8), 0),
+    /// ));
+    /// ring.block_on(async {
+    ///     assert_eq!(write.await.0?, 4);
+    ///     sync.await?;
+    ///     assert_eq!(read.await.1, b"kept");
+    /// #   Ok::<(), pepita_sys::error::KernelError>(())
+    /// })?;
+    ///
+    /// let full = Rc::new(File::options().write(true).open("/dev/full")?);
+    /// let (write, next) = ring.submit_linked((ops::write(&full, "lost", 0), ops::write(&file, "never", 0)));
+    /// assert_eq!(ring.block_on(write).0.unwrap_err().to_errno(), Errno::ENOSPC);
+    /// let (result, text) = ring.block_on(next);
+    /// assert_eq!((result.unwrap_err().to_errno(), text), (Errno::ECANCELED, "never"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn submit_linked<C: Chain>(&self, chain: C) -> C::Submitted {
+        self.handle.submit_linked(chain)
     }
 
     /// Starts an operation that completes again and again.
@@ -209,6 +282,24 @@ impl LocalRing {
     }
 }
 
+/// For an epoll instance or another ring that looks at it. Completions make it readable, but not those that a
+/// worker of the kernel leaves for the ring's thread to fetch: on Linux 6.18 these do not wake who waits for a
+/// ring with `IORING_SETUP_DEFER_TASKRUN`, as this one is. So let such a wait have an end, and call
+/// [`LocalRing::turn`] then.
+impl AsRawFd for LocalRing {
+    fn as_raw_fd(&self) -> RawFd {
+        self.handle.driver.fd()
+    }
+}
+
+/// As for [`AsRawFd`](#impl-AsRawFd-for-LocalRing).
+impl AsFd for LocalRing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: open-fd: it is the ring's, which is closed after the driver, which this keeps.
+        unsafe { BorrowedFd::borrow_raw(self.as_raw_fd()) }
+    }
+}
+
 /// Ends a run also when it panics.
 struct Running<'a>(&'a Cell<bool>);
 
@@ -221,6 +312,7 @@ impl Drop for Running<'_> {
 impl Drop for LocalRing {
     fn drop(&mut self) {
         self.tasks.clear();
+        self.handle.driver.close();
         // Else the driver itself does it.
         if Rc::strong_count(&self.handle.driver) > 1 {
             self.handle.driver.end_orphans();
@@ -229,10 +321,11 @@ impl Drop for LocalRing {
 }
 
 impl LocalHandle {
-    /// Starts an operation. When the ring has been dropped, nobody hands it over, and it never resolves.
+    /// Starts an operation. When the ring has been dropped, it comes to `ESHUTDOWN` and gives back what it owns,
+    /// as all that this starts.
     #[inline]
     pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
-        Submitted::start(&self.driver, operation)
+        Submitted::start_if_open(&self.driver, operation)
     }
 
     /// Starts an operation that is cancelled after `limit`.
@@ -240,13 +333,33 @@ impl LocalHandle {
         Submitted::start_limited(&self.driver, Limited::new(operation, limit))
     }
 
-    /// Starts two operations, of which the second waits for the first: see [`LocalRing::submit_linked`].
-    pub fn submit_linked<A: Operation, B: Operation>(
+    /// Reads until `buf` is full: see [`LocalRing::read_exact`].
+    pub fn read_exact<F: SharedFile, B: IoBufMut>(
         &self,
-        first: A,
-        second: B,
-    ) -> (Submitted<A>, Submitted<B>) {
-        op::start_linked(&self.driver, first, second)
+        file: &F,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = (Result<()>, B)> + use<F, B> {
+        let driver = Rc::clone(&self.driver);
+        let start = move |read| Submitted::start_if_open(&driver, read);
+        ops::read_exact(start, file.clone(), buf, offset)
+    }
+
+    /// Writes all of `buf`: see [`LocalRing::write_all`].
+    pub fn write_all<F: SharedFile, B: IoBuf>(
+        &self,
+        file: &F,
+        buf: B,
+        offset: u64,
+    ) -> impl Future<Output = (Result<()>, B)> + use<F, B> {
+        let driver = Rc::clone(&self.driver);
+        let start = move |write| Submitted::start_if_open(&driver, write);
+        ops::write_all(start, file.clone(), buf, offset)
+    }
+
+    /// Starts operations of which each waits for the one before: see [`LocalRing::submit_linked`].
+    pub fn submit_linked<C: Chain>(&self, chain: C) -> C::Submitted {
+        chain.start(self)
     }
 
     /// Starts an operation that completes again and again.
@@ -272,6 +385,19 @@ impl LocalHandle {
     pub(crate) unsafe fn start_remote(&self, entry: IoUringSqe, remote: Arc<dyn Remote>) {
         // SAFETY: the caller's duty.
         unsafe { self.driver.start_remote(entry, remote) };
+    }
+
+    /// Starts operations that other threads wait for, each after the one before.
+    ///
+    /// # Safety
+    /// * kept: each `Remote` owns what its entry leads to, until its end.
+    pub(crate) unsafe fn start_remote_chain(&self, chain: Vec<(IoUringSqe, Arc<dyn Remote>)>) {
+        let (mut entries, remotes): (Vec<_>, Vec<_>) = chain.into_iter().unzip();
+        // SAFETY: the caller's duty.
+        unsafe { self.driver.start_linked(&mut entries) };
+        for (entry, remote) in entries.iter().zip(remotes) {
+            self.driver.leave_to_remote(Key::of(entry), remote);
+        }
     }
 
     /// Cancels an operation; what comes of it comes as if it had ended by itself.

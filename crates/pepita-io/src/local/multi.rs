@@ -42,6 +42,16 @@ impl<O: MultiOperation> Multi<O> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// Asks the kernel to end the operation. What has come of it until then still comes here, then an item
+    /// that says `ECANCELED`.
+    pub fn cancel(&self) {
+        if let Some((key, _)) = &self.state
+            && !key.is_failed()
+        {
+            self.driver.cancel(key.user_data());
+        }
+    }
+
     /// As [`Self::next`], for those who poll.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<O::Item>> {
         let Some((key, operation)) = &mut self.state else {
@@ -68,6 +78,11 @@ impl<O: MultiOperation> Multi<O> {
 /// The ring that a completion came from, as far as the operations of this crate look at it.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a>(pub(super) Option<&'a Driver>);
+
+impl Origin<'_> {
+    /// The ring is on another thread, or has ended.
+    pub(crate) const ELSEWHERE: Self = Self(None);
+}
 
 impl<O: MultiOperation> fmt::Debug for Multi<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

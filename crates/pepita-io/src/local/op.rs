@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe, Timespec};
 
-use super::driver::Driver;
+use super::driver::{CLOSED, Driver};
 use super::slots::{Key, Orphan};
 use crate::ops::Operation;
 
@@ -27,6 +27,16 @@ pub struct Submitted<O: Operation> {
 }
 
 impl<O: Operation> Submitted<O> {
+    /// Starts an operation on a ring that may have been dropped.
+    #[inline]
+    pub(super) fn start_if_open(driver: &Rc<Driver>, mut operation: O) -> Self {
+        if driver.is_closed() {
+            operation.entry();
+            return Self::of(driver, CLOSED, operation);
+        }
+        Self::start(driver, operation)
+    }
+
     #[inline]
     pub(super) fn start(driver: &Rc<Driver>, mut operation: O) -> Self {
         let entry = operation.entry();
@@ -51,26 +61,39 @@ impl<O: Operation> Submitted<Limited<O>> {
 }
 
 impl<O: Operation> Submitted<O> {
-    fn of(driver: &Rc<Driver>, key: Key, operation: O) -> Self {
+    pub(super) fn of(driver: &Rc<Driver>, key: Key, operation: O) -> Self {
         Self {
             driver: Rc::clone(driver),
             key,
             operation: Some(operation),
         }
     }
-}
 
-/// Starts two operations, of which the second waits for the first.
-pub(super) fn start_linked<A: Operation, B: Operation>(
-    driver: &Rc<Driver>,
-    mut first: A,
-    mut second: B,
-) -> (Submitted<A>, Submitted<B>) {
-    let entries = [first.entry(), second.entry()];
-    // SAFETY: kept: the operations keep what their entries lead to, and are in these futures.
-    let [a, b] = unsafe { driver.start_linked(entries) };
-    let first = Submitted::of(driver, a, first);
-    (first, Submitted::of(driver, b, second))
+    /// Asks the kernel to end the operation. Its outcome still comes here, with what it owns: `ECANCELED`,
+    /// `EINTR`, or what was done before.
+    ///
+    /// It goes over at the next turn. Nothing happens when the operation has ended already. A kernel that
+    /// takes no entries at all, for lack of memory, leaves it to end by itself.
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    /// use std::rc::Rc;
+    /// use pepita_io::{LocalRing, ops};
+    /// use pepita_sys::error::Errno;
+    ///
+    /// let ring = LocalRing::new(8)?;
+    /// let (_theirs, ours) = UnixStream::pair()?;
+    /// let recv = ring.submit(ops::recv(&Rc::new(ours), vec![1, 2, 3]));
+    /// recv.cancel();
+    /// let (result, buf) = ring.block_on(recv);
+    /// assert_eq!((result.unwrap_err().to_errno(), buf), (Errno::ECANCELED, vec![1, 2, 3]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&self) {
+        if self.operation.is_some() && !self.key.is_failed() {
+            self.driver.cancel(self.key.user_data());
+        }
+    }
 }
 
 /// An operation that is cancelled after a time: its error is `ECANCELED` then.

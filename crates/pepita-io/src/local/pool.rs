@@ -1,15 +1,16 @@
 #![expect(unsafe_code, reason = "takes the buffers that completions name")]
 //! Buffers that the kernel picks when there is data.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use pepita_sys::error::{KernelError, Result};
 use pepita_sys::io_uring::{IORING_RECV_MULTISHOT, IoUringCqe, IoUringSqe};
 
 use super::driver::Driver;
 use super::multi::{Multi, Origin};
+use super::op::Submitted;
 use crate::buf::IoBuf;
-use crate::ops::{MultiOperation, SharedFile};
+use crate::ops::{MultiOperation, Operation, SharedFile};
 use crate::ring::{Buffer, BufferPool};
 
 /// A pool of buffers of a [`LocalRing`](crate::LocalRing), for connections that wait without holding one each
@@ -57,19 +58,91 @@ impl LocalPool {
         self.pool.available()
     }
 
+    /// Receives from `socket` into a buffer of this pool, which is taken when there is data; `None` when the other
+    /// end sends no more. `ENOBUFS` when all buffers are out.
+    ///
+    /// Who drops each buffer before the next call holds one at a time, however fast the other end sends: the
+    /// rest waits in the socket.
+    ///
+    /// ```
+    /// # use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use std::rc::Rc;
+    /// use pepita_io::LocalRing;
+    ///
+    /// let ring = LocalRing::new(8)?;
+    /// let Ok(pool) = ring.buffer_pool(16, 4) else {
+    ///     return Ok(()); // before Linux 6.4
+    /// };
+    /// let (mut theirs, ours) = UnixStream::pair()?;
+    /// let ours = Rc::new(ours);
+    /// theirs.write_all(&[7; 1000])?;
+    /// drop(theirs);
+    /// let mut count = 0;
+    /// ring.block_on(async {
+    ///     while let Some(buffer) = pool.recv(&ours).await? {
+    ///         assert_eq!(pool.available(), 15);
+    ///         count += buffer.len();
+    ///     }
+    ///     Ok::<(), pepita_sys::error::KernelError>(())
+    /// })?;
+    /// assert_eq!(count, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv<F: SharedFile>(&self, socket: &F) -> Submitted<RecvPooled<F>> {
+        let operation = RecvPooled {
+            socket: socket.clone(),
+            pool: self.pool.clone(),
+            driver: Rc::downgrade(&self.driver),
+        };
+        Submitted::start_if_open(&self.driver, operation)
+    }
+
     /// Receives from `socket` again and again, each time into a buffer of this pool. It ends when the other
     /// end sends no more; with an error, such as `ENOBUFS` when all buffers are out, it ends too, and may be
     /// started again.
     ///
     /// What arrives is received whether it is fetched or not, so a peer that sends faster than its data is used
-    /// can take the whole pool: for a limit of its own, give it a pool of its own, or single
-    /// [`recv`](crate::ops::recv)s.
+    /// can take the whole pool. [`Self::recv`] takes one buffer a call.
     pub fn recv_many<F: SharedFile>(&self, socket: &F) -> Multi<RecvMany<F>> {
         let operation = RecvMany {
             socket: socket.clone(),
             pool: self.pool.clone(),
         };
         Multi::start(&self.driver, operation)
+    }
+}
+
+/// See [`LocalPool::recv`].
+#[derive(Debug)]
+pub struct RecvPooled<F> {
+    socket: F,
+    pool: BufferPool,
+    /// Of the ring that this runs on, and has the pool. In a slot of it, this would keep it for ever.
+    driver: Weak<Driver>,
+}
+
+// SAFETY: it keeps the socket. The buffers are the pool's, which the ring keeps.
+unsafe impl<F: SharedFile> Operation for RecvPooled<F> {
+    type Output = Result<Option<Buffer>>;
+
+    fn entry(&mut self) -> IoUringSqe {
+        IoUringSqe::recv(self.socket.number(), std::ptr::null_mut(), 0, 0)
+            .buffer_select(self.pool.group())
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> Self::Output {
+        let errno = cqe.errno();
+        let buffer = match self.driver.upgrade() {
+            // SAFETY: the pool is of that ring, the completion is this operation's, and is looked at once.
+            Some(driver) => unsafe { driver.take_buffers(&self.pool, cqe) }?.next(),
+            // Without a ring any more, the buffer goes away with the pool.
+            None => None,
+        };
+        match errno {
+            Some(errno) => Err(KernelError::from_errno("recv", errno)),
+            None => Ok(buffer),
+        }
     }
 }
 

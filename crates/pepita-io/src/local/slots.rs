@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use pepita_sys::error::Errno;
-use pepita_sys::io_uring::IoUringCqe;
+use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
 
 use super::multi::Origin;
 use crate::ops::not_started;
@@ -31,6 +31,11 @@ impl Key {
     #[inline]
     const fn new(index: u32, generation: u32) -> Self {
         Self((generation as u64) << 32 | index as u64)
+    }
+
+    /// The key that an entry carries.
+    pub(super) const fn of(entry: &IoUringSqe) -> Self {
+        Self(entry.user_data)
     }
 
     /// No slot: the operation was not handed over.

@@ -2,19 +2,13 @@
     unsafe_code,
     reason = "operations promise to keep what their entries lead to"
 )]
-//! Operations on files.
+//! Operations on open files.
 
-use std::ffi::CString;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-use pepita_sys::error::{Errno, KernelError, Result};
+use pepita_sys::error::Result;
 use pepita_sys::io_uring::{IORING_FSYNC_DATASYNC, IoUringCqe, IoUringSqe};
-use pepita_sys::syscall::{AT_FDCWD, O_CLOEXEC};
-
-use rustix::fs::{FallocateFlags, Statx, StatxFlags};
+use rustix::fs::FallocateFlags;
 
 use super::{NOT_STARTED, Operation, SharedFile, count, done};
 use crate::buf::{IoBuf, IoBufMut};
@@ -90,30 +84,16 @@ unsafe impl<F: SharedFile, B: IoBufMut> Operation for Read<F, B> {
 /// Writes `buf` at `offset` of `file`, and gives it back with the count of bytes, which may be fewer.
 /// [`POSITION`] is the file's own position. pwrite(2).
 ///
-/// What is left goes out as a [`Part`](crate::buf::Part):
+/// [`LocalRing::write_all`](crate::LocalRing::write_all) goes on until all is written.
 ///
 /// ```
 /// use std::rc::Rc;
-/// use pepita_io::{LocalRing, buf::Part, ops};
-/// use pepita_sys::error::{Errno, KernelError};
+/// use pepita_io::{LocalRing, ops};
 ///
 /// let ring = LocalRing::new(8)?;
 /// let file = Rc::new(tempfile::tempfile()?);
-/// ring.block_on(async {
-///     let mut text = b"all of it".to_vec();
-///     let mut done = 0;
-///     while done < text.len() {
-///         let rest = done..text.len();
-///         let (count, part) = ring.submit(ops::write(&file, Part::new(text, rest), done as u64)).await;
-///         text = part.into_inner();
-///         done += match count? {
-///             0 => return Err(KernelError::from_errno("write", Errno::ENOSPC)),
-///             count => count,
-///         };
-///     }
-///     ring.submit(ops::fsync(&file)).await
-/// })?;
-/// # assert_eq!(file.metadata()?.len(), 9);
+/// let (count, text) = ring.block_on(ring.submit(ops::write(&file, b"text".to_vec(), 0)));
+/// assert_eq!((count?, &text[..]), (4, &b"text"[..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn write<F: SharedFile, B: IoBuf>(file: &F, buf: B, offset: u64) -> Write<F, B> {
@@ -187,52 +167,6 @@ unsafe impl<F: SharedFile> Operation for Fsync<F> {
 
     fn complete(self, cqe: IoUringCqe) -> Result<()> {
         done("fsync", cqe)
-    }
-}
-
-/// Opens `path` with `O_` flags, `O_CLOEXEC` among them; `mode` holds the permission bits of a file that is
-/// made. open(2).
-///
-/// ```
-/// use pepita_io::{LocalRing, ops};
-/// use pepita_sys::syscall::O_RDONLY;
-///
-/// let ring = LocalRing::new(8)?;
-/// let null = ring.block_on(ring.submit(ops::open("/dev/null", O_RDONLY, 0)?))?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Errors
-/// `EINVAL` when the path has a zero byte.
-pub fn open(path: impl AsRef<Path>, flags: u32, mode: u32) -> Result<Open> {
-    let path = c_path("open", path.as_ref())?;
-    Ok(Open {
-        path,
-        flags: flags | O_CLOEXEC,
-        mode,
-    })
-}
-
-/// See [`open`].
-#[derive(Debug)]
-pub struct Open {
-    path: CString,
-    flags: u32,
-    mode: u32,
-}
-
-// SAFETY: the path is on the heap.
-unsafe impl Operation for Open {
-    type Output = Result<OwnedFd>;
-
-    fn entry(&mut self) -> IoUringSqe {
-        IoUringSqe::openat(AT_FDCWD, self.path.as_ptr(), self.flags, self.mode)
-    }
-
-    fn complete(self, cqe: IoUringCqe) -> Result<OwnedFd> {
-        done("open", cqe)?;
-        // SAFETY: the kernel opened it for us.
-        Ok(unsafe { OwnedFd::from_raw_fd(cqe.res) })
     }
 }
 
@@ -343,55 +277,4 @@ unsafe impl<F: SharedFile> Operation for Fallocate<F> {
     fn complete(self, cqe: IoUringCqe) -> Result<()> {
         done("fallocate", cqe)
     }
-}
-
-/// Tells about what is at `path`; of a symbolic link, about where it leads. statx(2).
-///
-/// ```
-/// use pepita_io::{LocalRing, ops};
-///
-/// let ring = LocalRing::new(8)?;
-/// let about = ring.block_on(ring.submit(ops::stat("/proc/self/exe", ops::StatxFlags::SIZE)?))?;
-/// assert!(about.stx_size > 1000);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Errors
-/// `EINVAL` when the path has a zero byte.
-pub fn stat(path: impl AsRef<Path>, mask: StatxFlags) -> Result<Stat> {
-    Ok(Stat {
-        path: c_path("statx", path.as_ref())?,
-        mask,
-        into: Box::new(MaybeUninit::zeroed()),
-    })
-}
-
-/// See [`stat`].
-#[derive(Debug)]
-pub struct Stat {
-    path: CString,
-    mask: StatxFlags,
-    into: Box<MaybeUninit<Statx>>,
-}
-
-// SAFETY: path and structure are on the heap.
-unsafe impl Operation for Stat {
-    type Output = Result<Statx>;
-
-    fn entry(&mut self) -> IoUringSqe {
-        let into = self.into.as_mut_ptr().cast();
-        IoUringSqe::statx(AT_FDCWD, self.path.as_ptr(), 0, self.mask.bits(), into)
-    }
-
-    fn complete(self, cqe: IoUringCqe) -> Self::Output {
-        done("statx", cqe)?;
-        // SAFETY: integers, zeroed at first and then filled by the kernel.
-        Ok(unsafe { *self.into.assume_init() })
-    }
-}
-
-/// A path for the kernel.
-fn c_path(operation: &'static str, path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| KernelError::from_errno(operation, Errno::EINVAL))
 }

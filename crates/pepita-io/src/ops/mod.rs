@@ -8,30 +8,44 @@
 //! [`LocalRing`](crate::LocalRing) runs it on this thread's ring. Flags are [`pepita_sys::syscall`]'s `O_` of
 //! [`open`], and types of the crate rustix, which stand here too.
 
+mod chain;
 mod files;
+mod messages;
 mod net;
+mod paths;
 mod time;
+mod vectored;
 mod wait;
+mod whole;
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
 
 pub use crate::local::Origin;
+use crate::ring::RingConfig;
+use crate::ring::register::Probe;
 #[doc(no_inline)]
 pub use rustix::event::PollFlags;
 #[doc(no_inline)]
-pub use rustix::fs::{FallocateFlags, Statx, StatxFlags};
+pub use rustix::fs::{AtFlags, FallocateFlags, RenameFlags, Statx, StatxFlags};
 #[doc(no_inline)]
-pub use rustix::net::{AddressFamily, Protocol, SocketType, addr::SocketAddrArg};
+pub use rustix::net::{AddressFamily, Protocol, SocketAddrAny, SocketType, addr::SocketAddrArg};
 
+pub(crate) use chain::linked;
+pub use chain::{Hard, Link, hard};
 pub use files::*;
+pub use messages::*;
 pub use net::*;
+pub use paths::*;
 pub use time::*;
+pub use vectored::*;
 pub use wait::*;
+pub use whole::Rest;
+pub(crate) use whole::{read_exact, write_all};
 
 /// Something that a ring can do.
 ///
@@ -42,6 +56,9 @@ pub use wait::*;
 pub unsafe trait Operation: 'static {
     /// What comes of it.
     type Output;
+
+    /// When the next operation of a chain starts, if there is one.
+    const LINK: Link = Link::Soft;
 
     /// The entry. Called once, before anything else.
     fn entry(&mut self) -> IoUringSqe;
@@ -75,6 +92,11 @@ pub unsafe trait MultiOperation: 'static {
 
 mod sealed {
     pub trait Sealed {}
+
+    pub trait Folder: Clone + 'static {
+        /// The descriptor's number, or `AT_FDCWD`.
+        fn folder_number(&self) -> i32;
+    }
 }
 
 /// A file that stays open as long as an operation needs it: an [`Rc`] or [`Arc`] of what has a descriptor.
@@ -127,6 +149,26 @@ fn count(operation: &'static str, cqe: IoUringCqe) -> Result<usize> {
 /// Whether `operation` succeeded.
 fn done(operation: &'static str, cqe: IoUringCqe) -> Result<()> {
     count(operation, cqe).map(drop)
+}
+
+/// The file that an operation made.
+fn new_file(operation: &'static str, cqe: IoUringCqe) -> Result<OwnedFd> {
+    done(operation, cqe)?;
+    // SAFETY: the kernel opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(cqe.res) })
+}
+
+/// Whether `cqe` says that the kernel does not know the operation `op`. It says `EINVAL` then, as for wrong
+/// arguments, so it is asked, once.
+fn is_unknown(op: u8, cqe: IoUringCqe) -> bool {
+    static PROBE: OnceLock<Option<Probe>> = OnceLock::new();
+    if cqe.errno() != Some(Errno::EINVAL) {
+        return false;
+    }
+    let ask = || RingConfig::new(1).build().ok()?.probe().ok();
+    PROBE
+        .get_or_init(ask)
+        .is_some_and(|probe| !probe.supports(op))
 }
 
 /// Does nothing.

@@ -5,24 +5,19 @@
 //! Operations on sockets.
 
 use std::net::Shutdown;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::ptr;
 
-use pepita_sys::error::Result;
-use pepita_sys::io_uring::{IORING_ACCEPT_MULTISHOT, IoUringCqe, IoUringSqe};
+use pepita_sys::error::{Errno, KernelError, Result};
+use pepita_sys::io_uring::{
+    IORING_ACCEPT_MULTISHOT, IORING_OP_BIND, IORING_OP_LISTEN, IoUringCqe, IoUringSqe,
+};
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{AddressFamily, Protocol, SocketAddrAny, SocketFlags, SocketType};
 
 use super::files::transfer_len;
-use super::{MultiOperation, Operation, Origin, SharedFile, count, done};
+use super::{MultiOperation, Operation, Origin, SharedFile, count, done, is_unknown, new_file};
 use crate::buf::{IoBuf, IoBufMut};
-
-/// The file that an operation made.
-fn new_file(operation: &'static str, cqe: IoUringCqe) -> Result<OwnedFd> {
-    done(operation, cqe)?;
-    // SAFETY: the kernel opened it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(cqe.res) })
-}
 
 /// Makes a socket that is closed on `exec`. socket(2).
 pub fn socket(family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> Socket {
@@ -162,6 +157,95 @@ unsafe impl<F: SharedFile> Operation for Connect<F> {
     }
 }
 
+/// Gives `socket` its address, as the standard library or rustix has it. Linux 6.11; `EOPNOTSUPP` before.
+/// bind(2).
+///
+/// ```
+/// use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+/// use std::rc::Rc;
+/// use pepita_io::ops::{AddressFamily, SocketType};
+/// use pepita_io::{LocalRing, ops};
+/// use pepita_sys::error::Errno;
+///
+/// let ring = LocalRing::new(8)?;
+/// let socket = ops::socket(AddressFamily::INET, SocketType::STREAM, None);
+/// let socket = Rc::new(TcpListener::from(ring.block_on(ring.submit(socket))?));
+/// let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+/// match ring.block_on(ring.submit(ops::bind(&socket, &any_port))) {
+///     Err(error) if error.to_errno() == Errno::EOPNOTSUPP => return Ok(()), // before Linux 6.11
+///     bound => bound?,
+/// }
+/// ring.block_on(ring.submit(ops::listen(&socket, 128)))?;
+/// assert_ne!(socket.local_addr()?.port(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn bind<F: SharedFile>(socket: &F, address: &impl SocketAddrArg) -> Bind<F> {
+    Bind {
+        socket: socket.clone(),
+        address: Box::new(address.as_any()),
+    }
+}
+
+/// See [`bind`].
+#[derive(Debug)]
+pub struct Bind<F> {
+    socket: F,
+    address: Box<SocketAddrAny>,
+}
+
+// SAFETY: it keeps the socket, and the address is on the heap.
+unsafe impl<F: SharedFile> Operation for Bind<F> {
+    type Output = Result<()>;
+
+    fn entry(&mut self) -> IoUringSqe {
+        let address = self.address.as_ptr().cast();
+        IoUringSqe::bind(self.socket.number(), address, self.address.addr_len())
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> Result<()> {
+        if is_unknown(IORING_OP_BIND, cqe) {
+            let operation = "bind by io_uring, which needs Linux 6.11";
+            return Err(KernelError::from_errno(operation, Errno::EOPNOTSUPP));
+        }
+        done("bind", cqe)
+    }
+}
+
+/// Lets `socket` be connected to, with up to `backlog` connections that wait for [`accept`]. Linux 6.11;
+/// `EOPNOTSUPP` before. listen(2).
+///
+/// For an example see [`bind`].
+pub fn listen<F: SharedFile>(socket: &F, backlog: u32) -> Listen<F> {
+    Listen {
+        socket: socket.clone(),
+        backlog,
+    }
+}
+
+/// See [`listen`].
+#[derive(Debug)]
+pub struct Listen<F> {
+    socket: F,
+    backlog: u32,
+}
+
+// SAFETY: it keeps the socket.
+unsafe impl<F: SharedFile> Operation for Listen<F> {
+    type Output = Result<()>;
+
+    fn entry(&mut self) -> IoUringSqe {
+        IoUringSqe::listen(self.socket.number(), self.backlog)
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> Result<()> {
+        if is_unknown(IORING_OP_LISTEN, cqe) {
+            let operation = "listen by io_uring, which needs Linux 6.11";
+            return Err(KernelError::from_errno(operation, Errno::EOPNOTSUPP));
+        }
+        done("listen", cqe)
+    }
+}
+
 /// Sends `buf`, and gives it back with the count of bytes, which may be fewer. A connection whose other end
 /// is closed is `EPIPE`, without a signal. send(2).
 pub fn send<F: SharedFile, B: IoBuf>(socket: &F, buf: B) -> Send<F, B> {
@@ -179,7 +263,7 @@ pub struct Send<F, B> {
 }
 
 /// `MSG_NOSIGNAL` of send(2).
-const NO_SIGNAL: u32 = 0x4000;
+pub(super) const NO_SIGNAL: u32 = 0x4000;
 /// `MSG_WAITALL` of send(2) and recv(2).
 const WAIT_ALL: u32 = 0x100;
 

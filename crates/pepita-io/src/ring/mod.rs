@@ -31,6 +31,8 @@ mod buffer_pool;
 mod buffer_ring;
 mod calls;
 mod config;
+#[cfg(feature = "std")]
+mod descriptor;
 mod entry;
 mod error;
 mod queue;

@@ -1,5 +1,6 @@
 //! Operations from any thread, under any executor.
 
+mod chains;
 mod ends;
 
 use std::fs::File;

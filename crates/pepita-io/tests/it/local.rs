@@ -1,6 +1,9 @@
 //! Owned operations on the thread's ring.
 
+mod chains;
+mod files;
 mod holes;
+mod messages;
 mod operations;
 mod reentry;
 

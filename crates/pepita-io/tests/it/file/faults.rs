@@ -6,11 +6,11 @@ use pepita_sys::blk_mq::{BlockDevice, Lane, RequestFlags, RequestOp};
 use pepita_sys::error::Errno;
 
 use super::front::{ask, read, request, tell, wait, write};
-use super::{disk_image, open, options};
+use super::{disk_image, disk_options, open, options};
 
 #[test]
 fn a_file_that_became_shorter_is_eio_behind_its_end() {
-    for options in options() {
+    for options in disk_options("a_file_that_became_shorter_is_eio_behind_its_end") {
         let image = disk_image(1 << 20);
         let device = open(&options, image.path()).expect("a disk has O_DIRECT");
         let mut lane = device.open_lane(4).expect("a lane");
@@ -30,7 +30,7 @@ fn a_file_that_became_shorter_is_eio_behind_its_end() {
 
 #[test]
 fn a_file_that_became_longer_is_a_larger_device_when_asked() {
-    for options in options() {
+    for options in disk_options("a_file_that_became_longer_is_a_larger_device_when_asked") {
         let image = disk_image(1 << 20);
         let device = open(&options, image.path()).expect("a disk has O_DIRECT");
         let mut lane = device.open_lane(4).expect("a lane");
@@ -45,7 +45,7 @@ fn a_file_that_became_longer_is_a_larger_device_when_asked() {
 
 #[test]
 fn memory_that_o_direct_does_not_take_goes_another_way() {
-    for options in options() {
+    for options in disk_options("memory_that_o_direct_does_not_take_goes_another_way") {
         let image = disk_image(4 << 20);
         let device = open(&options, image.path()).expect("a disk has O_DIRECT");
         let mut lane = device.open_lane(8).expect("a lane");
@@ -77,7 +77,7 @@ fn memory_that_o_direct_does_not_take_goes_another_way() {
 #[test]
 fn what_a_device_cannot_do_is_an_error_and_no_panic() {
     let (none, fua) = (RequestFlags::NONE, RequestFlags::FUA);
-    for options in options() {
+    for options in disk_options("what_a_device_cannot_do_is_an_error_and_no_panic") {
         let image = disk_image(1 << 20);
         let device = open(&options, image.path()).expect("a disk has O_DIRECT");
         let mut lane = device.open_lane(4).expect("a lane");
@@ -117,7 +117,9 @@ fn what_a_device_cannot_do_is_an_error_and_no_panic() {
 /// afterwards, which is freed with their ends.
 #[test]
 fn a_lane_dropped_with_io_in_flight_ends_it_and_lets_go_of_its_memory() {
-    for options in options() {
+    for options in
+        disk_options("a_lane_dropped_with_io_in_flight_ends_it_and_lets_go_of_its_memory")
+    {
         let image = disk_image(32 << 20);
         let device = open(&options, image.path()).expect("a disk has O_DIRECT");
         for round in 0..24_u64 {
@@ -164,7 +166,7 @@ fn a_lane_dropped_with_io_in_flight_ends_it_and_lets_go_of_its_memory() {
 /// Nothing in flight is freed when a lane is forgotten, and the device can still go.
 #[test]
 fn a_forgotten_lane_keeps_what_is_in_flight() {
-    for options in options() {
+    for options in disk_options("a_forgotten_lane_keeps_what_is_in_flight") {
         let image = disk_image(1 << 20);
         let device = open(&options, image.path()).expect("a disk has O_DIRECT");
         let mut lane = device.open_lane(4).expect("a lane");

@@ -26,6 +26,18 @@ fn threads(count: usize) -> Engine {
     Engine::Threads(NonZeroUsize::new(count).expect("some"))
 }
 
+/// What there is of [`options`] for [`disk_image`]s: a file system may have no `O_DIRECT`, as the lab's on Linux
+/// 6.1.
+fn disk_options(test: &str) -> Vec<FileOptions> {
+    let image = disk_image(4096);
+    let mut options = Vec::from(options());
+    options.retain(|options| open(options, image.path()).is_some());
+    if options.len() < 4 {
+        println!("SKIPPED: {test}: the disk has no O_DIRECT, so half of it");
+    }
+    options
+}
+
 /// Both engines, through the page cache and past it.
 fn options() -> [FileOptions; 4] {
     let [uring, threads] = engines().map(|engine| FileOptions::new().engine(engine));
@@ -109,7 +121,7 @@ fn files_of_large_blocks_and_odd_lengths_keep_the_contract() {
 
 #[test]
 fn a_read_only_device_keeps_the_contract_and_the_file() {
-    for options in options() {
+    for options in disk_options("a_read_only_device_keeps_the_contract_and_the_file") {
         let image = disk_image(1 << 20);
         let device = open(&options.read_only(), image.path()).expect("a disk has O_DIRECT");
         assert!(device.geometry().read_only);

@@ -7,7 +7,7 @@ use pepita_io::FileDevice;
 use pepita_sys::blk_mq::{BlockDevice, Lane, RequestFlags, RequestOp};
 
 use super::front::{Asked, request, wait};
-use super::{disk_image, open, options};
+use super::{disk_image, disk_options, open};
 
 /// Sectors of the device.
 const SECTORS: u64 = 8192;
@@ -39,7 +39,7 @@ fn thousands_of_requests_of_any_size_do_what_the_model_says() {
         Ok("full") => 20_000,
         _ => 2_000,
     };
-    for options in options() {
+    for options in disk_options("thousands_of_requests_of_any_size_do_what_the_model_says") {
         let image = disk_image(SECTORS * 512);
         let device = open(&options, image.path()).expect("a disk has O_DIRECT");
         compare(&device, count);

@@ -8,7 +8,7 @@ use pepita_sys::blk_mq::{BlockDevice, RequestFlags, RequestOp};
 use pepita_sys::error::Errno;
 
 use super::front::{read, tell, write};
-use super::{disk_image, folders, image, open, options};
+use super::{disk_image, disk_options, folders, image, open, options};
 
 #[test]
 fn a_discard_gives_blocks_back_and_zeroes_keep_them_if_they_have_to() {
@@ -101,7 +101,7 @@ fn a_full_file_system_is_enospc_and_then_there_is_room_again() {
 
 #[test]
 fn what_a_device_wrote_is_in_the_file() {
-    for options in options() {
+    for options in disk_options("what_a_device_wrote_is_in_the_file") {
         let image = disk_image(1 << 20);
         let device = open(&options, image.path()).expect("a disk has O_DIRECT");
         let mut lane = device.open_lane(4).expect("a lane");

@@ -173,18 +173,18 @@ fn a_linked_operation_waits_for_the_first_and_fails_with_it() {
     };
     let file = Rc::new(tempfile::tempfile().expect("a temporary file"));
     for round in 0..10_u8 {
-        let (write, read) = ring.submit_linked(
+        let (write, read) = ring.submit_linked((
             ops::write(&file, vec![round; 100], 0),
             ops::read(&file, Vec::with_capacity(100), 0),
-        );
+        ));
         assert_eq!(ring.block_on(write).0, Ok(100));
         assert_eq!(ring.block_on(read), (Ok(100), vec![round; 100]));
     }
     let null = Rc::new(std::fs::File::open("/dev/null").expect("a file"));
-    let (write, read) = ring.submit_linked(
+    let (write, read) = ring.submit_linked((
         ops::write(&null, "refused", 0),
         ops::read(&file, Vec::new(), 0),
-    );
+    ));
     let errno = |result: pepita_sys::error::Result<usize>| result.map_err(|e| e.to_errno());
     assert_eq!(errno(ring.block_on(write).0), Err(Errno::EBADF));
     assert_eq!(errno(ring.block_on(read).0), Err(Errno::ECANCELED));
@@ -377,7 +377,7 @@ fn a_close_that_is_cancelled_closes_no_number_twice() {
     let number = std::os::fd::AsRawFd::as_raw_fd(&file);
     // The close comes after a write that fails, so the kernel does not do it.
     let (write, close) =
-        ring.submit_linked(ops::write(&null, "refused", 0), ops::close(file.into()));
+        ring.submit_linked((ops::write(&null, "refused", 0), ops::close(file.into())));
     assert!(ring.block_on(write).0.is_err());
     let error = ring.block_on(close).expect_err("cancelled");
     assert_eq!(error.to_errno(), Errno::ECANCELED);
