@@ -72,7 +72,7 @@ fn owned_nops(batch: u32) -> Case {
 }
 
 fn owned_share() -> Case {
-    let work = "operations that do nothing, 32 at a time, less the system call, the time of one";
+    let work = "operations that do nothing, 32 at a time, without the system call, the time of one";
     Case::new("owned-share-32", Unit::Time("ns"), work)
         .bar(Bar::Below(8.0))
         .contender(Role::Ours, Home::Shared, "LocalRing", OwnedShare::new)

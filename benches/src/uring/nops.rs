@@ -100,12 +100,12 @@ impl<R: Rings> Share<R> {
     }
 }
 
-fn ns_since(begin: Instant) -> f64 {
+pub(super) fn ns_since(begin: Instant) -> f64 {
     begin.elapsed().as_secs_f64() * 1e9
 }
 
 /// The least that two looks at the clock take.
-fn clock_ns() -> f64 {
+pub(super) fn clock_ns() -> f64 {
     (0..1000)
         .map(|_| ns_since(Instant::now()))
         .fold(f64::INFINITY, f64::min)
@@ -122,19 +122,4 @@ impl<R: Rings> Contender for Share<R> {
         ensure!(share_ns > 0.0, "the clock is too coarse");
         Ok(share_ns)
     }
-}
-
-/// What the system call of a batch of [`SHARE_BATCH`] takes, for one of its operations, in nanoseconds.
-pub(super) fn enter_ns<R: Rings>(ring: &mut R) -> Result<f64> {
-    let clock_ns = clock_ns();
-    let batches = NOPS / SHARE_BATCH;
-    let mut enter_ns = 0.0;
-    for _ in 0..batches {
-        ring.push_nops(0..u64::from(SHARE_BATCH));
-        let begin = Instant::now();
-        ring.submit_and_wait(SHARE_BATCH)?;
-        enter_ns += ns_since(begin) - clock_ns;
-        ring.reap(|_, _| ());
-    }
-    Ok(enter_ns / f64::from(batches * SHARE_BATCH))
 }

@@ -24,7 +24,9 @@ use super::cell::Exclusive;
 use super::multi::Origin;
 use super::panics::Panics;
 use super::park::{Lease, Parker};
-use super::slots::{Ended, Keeper, Key, Next, Orphan, OrphanStream, Remote, Slots, Stream};
+use super::slots::{
+    Ended, Keeper, Key, Next, Orphan, OrphanStream, Outcome, Remote, Slots, Stream,
+};
 use super::told::{Heard, Seen, Told};
 use crate::ring::{BufferError, BufferPool, BufferUse, Buffers, QueueFull, Ring, Wait};
 
@@ -312,6 +314,9 @@ impl Driver {
     }
 
     /// The outcome, if it is there; else `waker` will hear of it.
+    ///
+    /// # Panics
+    /// For a spent key, which has no outcome.
     #[inline(always)]
     pub(super) fn poll(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
         // SAFETY: leaf.
@@ -324,7 +329,11 @@ impl Driver {
 
     /// Looks whether its completion is there already, as when the queue was full and was handed over; if
     /// not, `waker` will hear of it.
+    ///
+    /// # Panics
+    /// For a spent key.
     fn look_or_wait(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
+        assert!(key != Key::SPENT, "polled after it resolved");
         let look = |inner: &mut Inner| inner.ring.has_completions().then(|| inner.reap());
         // SAFETY: leaf.
         if let Some(seen) = unsafe { self.inner.with(look) } {
@@ -442,8 +451,8 @@ impl Inner {
     #[inline(always)]
     unsafe fn push(&mut self, entry: IoUringSqe) -> std::result::Result<(), QueueFull> {
         // SAFETY: the caller's duty.
-        unsafe { self.ring.push(entry) }?;
-        if self.ring.is_full() {
+        let room = unsafe { self.ring.push_and_count(entry) }?;
+        if room == 0 {
             // An error shows when the next entry has no room.
             let _ = self.hand_over();
         }
@@ -537,15 +546,18 @@ impl Inner {
         let (slots, told) = (&mut self.slots, &mut self.told);
         let wake_is_armed = &mut self.wake_is_armed;
         self.ring.drain_completions(|cqe| {
-            if cqe.user_data >= WAKE {
-                if cqe.user_data == WAKE {
-                    *wake_is_armed = cqe.has_more();
-                }
+            if slots.complete(cqe) {
                 return;
             }
-            match slots.complete(cqe) {
-                Some(is_main) => seen.main |= is_main,
-                None => match told.note(slots, cqe.user_data, cqe.res, cqe.flags) {
+            let (user_data, outcome) = (cqe.user_data, Outcome::of(cqe));
+            if slots.complete_main(user_data, outcome) {
+                seen.main = true;
+                return;
+            }
+            match user_data {
+                WAKE => *wake_is_armed = cqe.has_more(),
+                NOBODY => {}
+                _ => match told.note(slots, user_data, outcome) {
                     Heard::Nobody => {}
                     Heard::Main => seen.main = true,
                     Heard::Others => seen.others = true,

@@ -1,8 +1,12 @@
 #![expect(unsafe_code, reason = "starts operations")]
 //! The future of an operation.
+//!
+//! # Invariants
+//! * there: a future has its operation until its key is spent.
 
 use std::fmt;
 use std::future::Future;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -21,9 +25,10 @@ use crate::ops::Operation;
 #[must_use = "dropping it cancels the operation"]
 pub struct Submitted<O: Operation> {
     driver: Rc<Driver>,
+    /// [`Key::SPENT`] after it has resolved.
     key: Key,
-    /// `None` after it has resolved.
-    operation: Option<O>,
+    /// There until the key is spent.
+    operation: ManuallyDrop<O>,
 }
 
 impl<O: Operation> Submitted<O> {
@@ -43,11 +48,7 @@ impl<O: Operation> Submitted<O> {
         // SAFETY: kept: the operation keeps what its entry leads to, and is in this future, which does with
         // it what the invariant says.
         let key = unsafe { driver.start(entry) };
-        Self {
-            driver: Rc::clone(driver),
-            key,
-            operation: Some(operation),
-        }
+        Self::of(driver, key, operation)
     }
 }
 
@@ -61,12 +62,24 @@ impl<O: Operation> Submitted<Limited<O>> {
 }
 
 impl<O: Operation> Submitted<O> {
+    #[inline]
     pub(super) fn of(driver: &Rc<Driver>, key: Key, operation: O) -> Self {
         Self {
             driver: Rc::clone(driver),
             key,
-            operation: Some(operation),
+            operation: ManuallyDrop::new(operation),
         }
+    }
+
+    /// Spends the key and gives up the operation.
+    ///
+    /// # Safety
+    /// * there: the key is not spent.
+    #[inline]
+    unsafe fn take(&mut self) -> (Key, O) {
+        let key = mem::replace(&mut self.key, Key::SPENT);
+        // SAFETY: there, the caller's duty; the key says from now on that it is not.
+        (key, unsafe { ManuallyDrop::take(&mut self.operation) })
     }
 
     /// Asks the kernel to end the operation. Its outcome still comes here, with what it owns: `ECANCELED`,
@@ -90,7 +103,7 @@ impl<O: Operation> Submitted<O> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel(&self) {
-        if self.operation.is_some() && !self.key.is_failed() {
+        if !self.key.is_failed() {
             self.driver.cancel(self.key.user_data());
         }
     }
@@ -154,23 +167,22 @@ impl<O: Operation> Future for Submitted<O> {
     /// When it has resolved before.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O::Output> {
-        assert!(self.operation.is_some(), "polled after it resolved");
         let Some(cqe) = self.driver.poll(self.key, cx.waker()) else {
             return Poll::Pending;
         };
-        match self.operation.take() {
-            Some(operation) => Poll::Ready(operation.complete(cqe)),
-            None => unreachable!("asserted above"),
-        }
+        // SAFETY: there: a spent key has no outcome.
+        let (_, operation) = unsafe { self.take() };
+        Poll::Ready(operation.complete(cqe))
     }
 }
 
 impl<O: Operation> Drop for Submitted<O> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(operation) = self.operation.take() {
-            self.driver
-                .abandon(self.key, Box::new(Abandoned(operation)));
+        if self.key != Key::SPENT {
+            // SAFETY: there, as just seen.
+            let (key, operation) = unsafe { self.take() };
+            self.driver.abandon(key, Box::new(Abandoned(operation)));
         }
     }
 }

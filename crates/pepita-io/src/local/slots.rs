@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use pepita_sys::error::Errno;
-use pepita_sys::io_uring::{IoUringCqe, IoUringSqe};
+use pepita_sys::io_uring::{IORING_CQE_F_MORE, IoUringCqe, IoUringSqe};
 
 use super::multi::Origin;
 use crate::ops::not_started;
@@ -48,6 +48,9 @@ impl Key {
         self.index() == NO_SLOT
     }
 
+    /// The key of no operation any more.
+    pub(super) const SPENT: Self = Self::new(NO_SLOT, u32::MAX);
+
     /// What an operation without a slot comes to.
     #[cold]
     const fn failure(self) -> IoUringCqe {
@@ -59,13 +62,18 @@ impl Key {
         self.0
     }
 
+    /// The key of the slot's next operation.
+    #[inline]
+    const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1 << 32))
+    }
+
     #[inline]
     const fn index(self) -> u32 {
         let [i0, i1, i2, i3, ..] = self.0.to_le_bytes();
         u32::from_le_bytes([i0, i1, i2, i3])
     }
 
-    #[inline]
     const fn generation(self) -> u32 {
         let [.., g0, g1, g2, g3] = self.0.to_le_bytes();
         u32::from_le_bytes([g0, g1, g2, g3])
@@ -125,61 +133,79 @@ impl Keeper {
 /// A keeper and what came of its operation.
 pub(super) type Ended = (Keeper, IoUringCqe);
 
-/// How far an operation is: the low half of [`Slot::head`].
+/// How far an operation is: bits of [`Slot::head`] that no index has.
 mod state {
     /// No completion yet, and nobody listens; or the slot is free.
-    pub(super) const STARTED: u32 = 0;
+    pub(super) const STARTED: u64 = 0;
     /// No completion yet; the main future listens.
-    pub(super) const MAIN: u32 = 1;
+    pub(super) const MAIN: u64 = 1 << 28;
     /// No completion yet; a waker or an orphan listens.
-    pub(super) const OTHER: u32 = 2;
+    pub(super) const OTHER: u64 = 2 << 28;
     /// A completion came, and another will come. Who listens is in `listeners`.
-    pub(super) const PARTLY: u32 = 3;
+    pub(super) const PARTLY: u64 = 3 << 28;
     /// The last completion came.
-    pub(super) const DONE: u32 = 4;
+    pub(super) const DONE: u64 = 4 << 28;
     /// Completions come again and again; the listener is a stream.
-    pub(super) const STREAM: u32 = 5;
+    pub(super) const STREAM: u64 = 5 << 28;
+    /// All bits of a state.
+    pub(super) const MASK: u64 = 0xF << 28;
 }
+
+/// Indices are less than this, which leaves the bits of a state.
+const MAX_SLOTS: usize = 1 << 28;
 
 /// A slot. What is looked at together is one word: parts that are written apart and read together wait for
 /// each other.
 #[derive(Debug)]
 struct Slot {
-    /// Generation and [`state`].
+    /// The key of its operation, or of its next one, with the operation's [`state`].
     head: u64,
     /// Flags and result of the first completion.
-    outcome: u64,
+    outcome: Outcome,
+}
+
+/// Flags and result of a completion.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outcome(u64);
+
+impl Outcome {
+    #[inline(always)]
+    pub(super) fn of(cqe: IoUringCqe) -> Self {
+        Self(u64::from(cqe.flags) << 32 | u64::from(cqe.res.cast_unsigned()))
+    }
+
+    /// Whether another completion will come.
+    #[inline(always)]
+    const fn has_more(self) -> bool {
+        self.0 & (IORING_CQE_F_MORE as u64) << 32 != 0
+    }
+
+    #[inline(always)]
+    pub(super) const fn cqe(self, user_data: u64) -> IoUringCqe {
+        let [r0, r1, r2, r3, f0, f1, f2, f3] = self.0.to_le_bytes();
+        IoUringCqe {
+            user_data,
+            res: i32::from_le_bytes([r0, r1, r2, r3]),
+            flags: u32::from_le_bytes([f0, f1, f2, f3]),
+        }
+    }
 }
 
 impl Slot {
     #[inline]
-    const fn state(&self) -> u32 {
-        Key(self.head).index()
+    const fn state(&self) -> u64 {
+        self.head & state::MASK
+    }
+
+    /// Whether it is the slot of this operation now.
+    #[inline]
+    const fn is_of(&self, key: Key) -> bool {
+        (self.head ^ key.0) & !state::MASK == 0
     }
 
     #[inline]
-    const fn generation(&self) -> u32 {
-        Key(self.head).generation()
-    }
-
-    #[inline]
-    const fn set_state(&mut self, state: u32) {
-        self.head = Key::new(state, self.generation()).0;
-    }
-
-    #[inline]
-    fn set_outcome(&mut self, cqe: IoUringCqe) {
-        self.outcome = u64::from(cqe.flags) << 32 | u64::from(cqe.res.cast_unsigned());
-    }
-
-    #[inline]
-    const fn outcome(&self) -> IoUringCqe {
-        let [r0, r1, r2, r3, f0, f1, f2, f3] = self.outcome.to_le_bytes();
-        IoUringCqe {
-            user_data: 0,
-            res: i32::from_le_bytes([r0, r1, r2, r3]),
-            flags: u32::from_le_bytes([f0, f1, f2, f3]),
-        }
+    const fn set_state(&mut self, state: u64) {
+        self.head = self.head & !state::MASK | state;
     }
 }
 
@@ -299,39 +325,44 @@ impl Slots {
     #[cold]
     fn grow(&mut self) -> Key {
         let index = u32::try_from(self.slots.len()).unwrap_or(NO_SLOT);
-        assert!(index < NO_SLOT, "2^32 operations are in flight");
+        assert!(
+            self.slots.len() < MAX_SLOTS,
+            "2^28 operations are in flight"
+        );
+        let key = Key::new(index, 0);
         self.slots.push(Slot {
-            head: Key::new(state::STARTED, 0).0,
-            outcome: 0,
+            head: key.0 | state::STARTED,
+            outcome: Outcome(0),
         });
         self.listeners.push(Listener::Nobody);
         // Freeing one needs no memory, so it cannot fail.
         self.free.reserve(self.slots.len());
-        Key::new(index, 0)
+        key
     }
 
     /// Gives back a slot whose entry was not pushed.
     pub(super) fn remove_unpushed(&mut self, key: Key) {
         let slot = &mut self.slots[key.index() as usize];
         slot.set_state(state::STARTED);
-        self.listeners[key.index() as usize] = Listener::Nobody;
         self.free.push(key);
+        self.listeners[key.index() as usize] = Listener::Nobody;
     }
 
-    /// The outcome, if it is there; the slot is free then. A key without a slot has its failure.
+    /// The outcome, if it is there; the slot is free then. A key without a slot has its failure, and a spent
+    /// one nothing.
     #[inline(always)]
     pub(super) fn fetch(&mut self, key: Key) -> Option<IoUringCqe> {
         let Some(slot) = self.slots.get_mut(key.index() as usize) else {
-            return Some(key.failure());
+            return (key != Key::SPENT).then(|| key.failure());
         };
-        if slot.state() != state::DONE {
+        if slot.head != key.0 | state::DONE {
+            debug_assert!(slot.is_of(key));
             return None;
         }
-        debug_assert_eq!(slot.generation(), key.generation());
-        let outcome = slot.outcome();
-        let generation = key.generation().wrapping_add(1);
-        slot.head = Key::new(state::STARTED, generation).0;
-        self.free.push(Key::new(key.index(), generation));
+        let outcome = slot.outcome.cqe(0);
+        let next = key.next();
+        slot.head = next.0 | state::STARTED;
+        self.free.push(next);
         Some(outcome)
     }
 
@@ -339,7 +370,7 @@ impl Slots {
     #[inline]
     pub(super) fn listen_main(&mut self, key: Key) -> bool {
         let slot = &mut self.slots[key.index() as usize];
-        let is_new = slot.state() <= state::MAIN;
+        let is_new = matches!(slot.state(), state::STARTED | state::MAIN);
         if is_new {
             slot.set_state(state::MAIN);
         }
@@ -388,22 +419,34 @@ impl Slots {
         Ok(replaced)
     }
 
-    /// Notes the only completion of an operation that nobody listens for, or the main future: `Some` says
-    /// whether that does. Other completions are for [`Self::complete_other`].
+    /// Notes the only completion of an operation that nobody listens for; `false` if it is none. Other
+    /// completions are for [`Self::complete_main`].
     #[inline(always)]
-    pub(super) fn complete(&mut self, cqe: IoUringCqe) -> Option<bool> {
-        let key = Key(cqe.user_data);
-        let slot = self.slots.get_mut(key.index() as usize)?;
-        let head = slot.head;
-        // `STARTED` or `MAIN` of this generation.
-        let is_plain =
-            head & !u64::from(state::MAIN) == Key::new(state::STARTED, key.generation()).0;
-        if !is_plain || cqe.has_more() {
-            return None;
+    pub(super) fn complete(&mut self, cqe: IoUringCqe) -> bool {
+        let outcome = Outcome::of(cqe);
+        self.complete_in(state::STARTED, Key(cqe.user_data), outcome)
+    }
+
+    /// Notes the only completion of an operation that the main future listens for; `false` if it is none.
+    /// Other completions are for [`Self::complete_other`].
+    ///
+    /// Apart from [`Self::complete`], whose loop stays small.
+    #[inline(never)]
+    pub(super) fn complete_main(&mut self, user_data: u64, outcome: Outcome) -> bool {
+        self.complete_in(state::MAIN, Key(user_data), outcome)
+    }
+
+    /// Notes the only completion of an operation that is in this state.
+    #[inline(always)]
+    fn complete_in(&mut self, state: u64, key: Key, outcome: Outcome) -> bool {
+        match self.slots.get_mut(key.index() as usize) {
+            Some(slot) if slot.head == key.0 | state && !outcome.has_more() => {
+                slot.outcome = outcome;
+                slot.head = key.0 | state::DONE;
+                true
+            }
+            _ => false,
         }
-        slot.set_outcome(cqe);
-        slot.head = Key::new(state::DONE, key.generation()).0;
-        Some(head & u64::from(state::MAIN) != 0)
     }
 
     /// Notes a completion that is not the only one, or that the main future does not wait for.
@@ -414,16 +457,16 @@ impl Slots {
             return Tell::Nobody;
         };
         let listener = &mut self.listeners[key.index() as usize];
-        if slot.generation() != key.generation() {
+        if !slot.is_of(key) {
             return Tell::Nobody;
         }
         match slot.state() {
             state::PARTLY => {}
             state::MAIN => {
                 *listener = Listener::Main;
-                slot.set_outcome(cqe);
+                slot.outcome = Outcome::of(cqe);
             }
-            state::STARTED | state::OTHER => slot.set_outcome(cqe),
+            state::STARTED | state::OTHER => slot.outcome = Outcome::of(cqe),
             state::STREAM => return self.complete_stream(key, cqe),
             _ => return Tell::Nobody,
         }

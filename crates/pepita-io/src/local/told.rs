@@ -2,9 +2,7 @@
 
 use std::task::Waker;
 
-use pepita_sys::io_uring::IoUringCqe;
-
-use super::slots::{Ended, Slots, Stream, Tell};
+use super::slots::{Ended, Outcome, Slots, Stream, Tell};
 
 /// Whom to tell of the completions of a turn, beside the main future.
 #[derive(Debug, Default)]
@@ -19,21 +17,11 @@ impl Told {
         self.wakers.is_empty() && self.ended.is_empty() && self.streams.is_empty()
     }
 
-    /// Notes whom a completion concerns. It comes in parts, and the answer is small, so that the loop over
-    /// completions keeps them in registers.
+    /// Notes whom a completion concerns. It comes as two words, and the answer is small, so that the loop
+    /// over completions keeps them in registers.
     #[inline(never)]
-    pub(super) fn note(
-        &mut self,
-        slots: &mut Slots,
-        user_data: u64,
-        res: i32,
-        flags: u32,
-    ) -> Heard {
-        match slots.complete_other(IoUringCqe {
-            user_data,
-            res,
-            flags,
-        }) {
+    pub(super) fn note(&mut self, slots: &mut Slots, user_data: u64, outcome: Outcome) -> Heard {
+        match slots.complete_other(outcome.cqe(user_data)) {
             Tell::Nobody => return Heard::Nobody,
             Tell::Main => return Heard::Main,
             Tell::Waker(waker) => self.wakers.push(waker),

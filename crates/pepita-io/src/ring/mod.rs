@@ -151,7 +151,7 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     #[inline]
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        self.queues.sq.len() == self.queues.sq.capacity()
+        self.queues.sq.known_room() == 0
     }
 
     /// Count of completions that the kernel had no memory to keep, since the ring was made. Operations of
@@ -178,6 +178,17 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     ///   expect.
     #[inline(always)]
     pub unsafe fn push(&mut self, entry: S) -> core::result::Result<(), QueueFull> {
+        self.queues.sq.push(entry).map(drop)
+    }
+
+    /// As [`Self::push`], and says how many more may be pushed, as far as the kernel was when it was last
+    /// asked.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) unsafe fn push_and_count(
+        &mut self,
+        entry: S,
+    ) -> core::result::Result<u32, QueueFull> {
         self.queues.sq.push(entry)
     }
 

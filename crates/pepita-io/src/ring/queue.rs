@@ -96,8 +96,8 @@ fn fill_with_indices(rings: &Region, offset: u32, entries: u32) -> Result<()> {
 /// What the program adds to.
 #[derive(Debug)]
 pub(super) struct SubmissionQueue<S> {
-    /// The kernel's head as last seen; it may be further.
-    head: u32,
+    /// How far our tail may go, as far as the kernel's head was when it was last seen: that and the size.
+    limit: u32,
     /// Our tail; the kernel knows it up to the last [`Self::publish`].
     tail: u32,
     mask: u32,
@@ -112,8 +112,9 @@ impl<S: SqEntry> SubmissionQueue<S> {
         let off = &params.sq_off;
         let shared_head = rings.word(off.head)?;
         let shared_tail = rings.word(off.tail)?;
+        let head = shared_head.get().load(Ordering::Acquire);
         Ok(Self {
-            head: shared_head.get().load(Ordering::Acquire),
+            limit: head.wrapping_add(params.sq_entries),
             tail: shared_tail.get().load(Ordering::Relaxed),
             mask: params.sq_entries - 1,
             slots: sqes.array(0, params.sq_entries)?,
@@ -132,7 +133,13 @@ impl<S: SqEntry> SubmissionQueue<S> {
     /// Count of entries that the kernel had not taken when it was last asked.
     #[inline]
     pub(super) const fn len(&self) -> u32 {
-        self.tail.wrapping_sub(self.head)
+        self.capacity() - self.known_room()
+    }
+
+    /// Count of entries that may be added, as far as the kernel was when it was last asked.
+    #[inline]
+    pub(super) const fn known_room(&self) -> u32 {
+        self.limit.wrapping_sub(self.tail)
     }
 
     /// Asks how far the kernel is.
@@ -141,26 +148,37 @@ impl<S: SqEntry> SubmissionQueue<S> {
         let head = self.shared_head.get().load(Ordering::Acquire);
         // A head that is not between the old one and the tail is no head.
         if self.tail.wrapping_sub(head) <= self.len() {
-            self.head = head;
+            self.limit = head.wrapping_add(self.capacity());
         }
     }
 
-    /// Adds an entry, which the kernel sees after [`Self::publish`].
+    /// Adds an entry, which the kernel sees after [`Self::publish`], and says how many more may be added, as
+    /// far as the kernel was when it was last asked.
     #[inline(always)]
-    pub(super) fn push(&mut self, entry: S) -> core::result::Result<(), QueueFull> {
-        if self.len() > self.mask {
-            self.refresh();
-            if self.len() > self.mask {
-                return Err(QueueFull);
-            }
+    pub(super) fn push(&mut self, entry: S) -> core::result::Result<u32, QueueFull> {
+        if self.known_room() == 0 {
+            self.make_room()?;
         }
-        let index = (self.tail & self.mask) as usize;
+        // The entry is written in between, which the compiler cannot tell from writing these.
+        let (tail, limit) = (self.tail, self.limit);
+        let index = (tail & self.mask) as usize;
         let slot = self.slots.as_ptr().wrapping_add(index);
         // SAFETY: a masked index into a live array is no null pointer (within, regions-along).
         let slot = unsafe { NonNull::new_unchecked(slot) };
         // SAFETY: within, regions-along; slot-ours, since fewer than all entries are the kernel's.
         unsafe { entry.store(slot) };
-        self.tail = self.tail.wrapping_add(1);
+        let tail = tail.wrapping_add(1);
+        self.tail = tail;
+        Ok(limit.wrapping_sub(tail))
+    }
+
+    /// Looks whether the kernel has taken an entry since.
+    #[cold]
+    fn make_room(&mut self) -> core::result::Result<(), QueueFull> {
+        self.refresh();
+        if self.known_room() == 0 {
+            return Err(QueueFull);
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -255,4 +256,19 @@ fn a_foreign_executor_drives_the_ring_by_turns() {
         }
     };
     assert_eq!((count, buf), (Ok(3), b"abc".to_vec()));
+}
+
+#[test]
+fn an_operation_that_is_polled_after_its_end_panics_and_the_ring_goes_on() {
+    let test = "an_operation_that_is_polled_after_its_end_panics_and_the_ring_goes_on";
+    let Some(ring) = local_ring(test, 8) else {
+        return;
+    };
+    let mut first = ring.submit(ops::nop());
+    ring.block_on(&mut first).expect("a no-op");
+    let second = ring.submit(ops::nop());
+    let again = panic::catch_unwind(AssertUnwindSafe(|| ring.block_on(&mut first)));
+    assert!(again.is_err());
+    drop(first);
+    ring.block_on(second).expect("another");
 }

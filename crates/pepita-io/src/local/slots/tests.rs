@@ -72,11 +72,13 @@ struct Watched(usize, Ends);
 
 /// What the loop over completions does with one.
 fn note(slots: &mut Slots, cqe: IoUringCqe) -> Tell {
-    match slots.complete(cqe) {
-        Some(true) => Tell::Main,
-        Some(false) => Tell::Nobody,
-        None => slots.complete_other(cqe),
+    if slots.complete(cqe) {
+        return Tell::Nobody;
     }
+    if slots.complete_main(cqe.user_data, Outcome::of(cqe)) {
+        return Tell::Main;
+    }
+    slots.complete_other(cqe)
 }
 
 impl Orphan for Watched {
@@ -133,7 +135,7 @@ impl Run {
         let mut slots = Slots::new();
         let keys: Vec<_> = (0..4).map(|_| slots.insert()).collect();
         for key in keys {
-            slots.slots[key.index() as usize].head = Key::new(state::STARTED, generation).0;
+            slots.slots[key.index() as usize].head = Key::new(key.index(), generation).0;
             slots.free.push(Key::new(key.index(), generation));
         }
         Self {
@@ -273,7 +275,9 @@ impl Run {
     /// A completion of a slot that is not there, or of a generation far ahead.
     fn foreign(&mut self, index: u32, ahead: u32) {
         let now = self.slots.slots.get(index as usize % 16);
-        let generation = now.map_or(ahead, |slot| slot.generation().wrapping_add(ahead));
+        let generation = now.map_or(ahead, |slot| {
+            Key(slot.head).generation().wrapping_add(ahead)
+        });
         let key = Key::new(index % 16, generation);
         assert!(matches!(
             note(&mut self.slots, cqe(key, 99, false)),
