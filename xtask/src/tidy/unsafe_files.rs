@@ -65,6 +65,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "pushes the entries of operations",
     ),
     (
+        "crates/pepita-io/src/local/driver/end.rs",
+        "pushes a cancellation, and closes pools",
+    ),
+    (
         "crates/pepita-io/src/local/mod.rs",
         "passes on who keeps an operation, and lends the descriptor",
     ),

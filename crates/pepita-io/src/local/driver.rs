@@ -8,6 +8,8 @@
 //! * leaf: code of others, which may come back here, runs only where the ring is not borrowed: wakers are
 //!   cloned, woken and dropped, and what operations keep is dropped, outside of [`Exclusive::with`].
 
+mod end;
+
 use std::cell::Cell;
 use std::mem;
 use std::sync::Arc;
@@ -16,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{
-    IORING_ASYNC_CANCEL_ALL, IORING_ASYNC_CANCEL_ANY, IORING_POLL_ADD_MULTI, IOSQE_IO_HARDLINK,
-    IOSQE_IO_LINK, IoUringCqe, IoUringSqe, Timespec,
+    IORING_POLL_ADD_MULTI, IOSQE_IO_HARDLINK, IOSQE_IO_LINK, IoUringCqe, IoUringSqe, Timespec,
 };
 
 use super::cell::Exclusive;
@@ -41,9 +42,6 @@ pub(super) const CLOSED: Key = Key::failed(Errno::ESHUTDOWN);
 /// How long a ring that is dropped waits for operations that it has cancelled. A disk's end by themselves; a
 /// device or a server that does not answer would hold the program for ever.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long a ring that is dropped waits before it cancels again.
-const DRAIN_STEP: Duration = Duration::from_millis(10);
 
 /// The ring and what is in flight.
 #[derive(Debug)]
@@ -565,48 +563,5 @@ impl Inner {
             }
         });
         seen
-    }
-
-    /// Cancels everything and waits for its end; says whether all has ended. Code of others that panics
-    /// meanwhile holds up nothing.
-    fn drain(&mut self, panics: &mut Panics) -> bool {
-        let deadline = self.drain_limit.map(|limit| Instant::now() + limit);
-        let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-        while !self.slots.is_idle() {
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return false;
-            }
-            let cancel = IoUringSqe::cancel(0, flags).user_data(NOBODY);
-            // SAFETY: the entry leads nowhere.
-            let _ = unsafe { self.push(cancel) };
-            // The cancellation itself completes; operations that it does not reach take their time.
-            if self.enter(Turn::AtMost(DRAIN_STEP)).is_err() {
-                return false;
-            }
-            self.reap();
-            for (keeper, cqe) in self.told.ended.drain(..) {
-                panics.catch(|| keeper.end(cqe));
-            }
-            for stream in self.told.streams.drain(..) {
-                panics.catch(|| stream.end(Origin(None)));
-            }
-        }
-        true
-    }
-}
-
-impl Drop for Inner {
-    /// Ends what is in flight, since closing the ring does not; what does not end is leaked.
-    fn drop(&mut self) {
-        let mut panics = Panics::default();
-        if self.drain(&mut panics) {
-            for pool in mem::take(&mut self.pools) {
-                // SAFETY: it is of this ring, and nothing is in flight. What cannot be closed is leaked.
-                let _ = unsafe { pool.close(&mut self.ring) };
-            }
-        } else {
-            self.slots.leak();
-        }
-        panics.resume();
     }
 }
