@@ -15,10 +15,16 @@ mod handle;
 #[cfg(feature = "std")]
 mod local;
 #[cfg(feature = "std")]
+mod null;
+#[cfg(feature = "std")]
 pub mod ops;
 #[cfg(feature = "std")]
 mod ram;
 pub mod ring;
+#[cfg(feature = "std")]
+mod shared;
+#[cfg(feature = "std")]
+pub mod ublk;
 
 #[cfg(feature = "std")]
 pub use any::{AnyDevice, AnyLane};
@@ -28,5 +34,7 @@ pub use file::{Engine, FileDevice, FileDeviceError, FileLane, FileOptions};
 pub use handle::{RingHandle, RingThread, Sent};
 #[cfg(feature = "std")]
 pub use local::{Limited, LocalHandle, LocalPool, LocalRing, Multi, RecvMany, Submitted, Task};
+#[cfg(feature = "std")]
+pub use null::{NullDevice, NullLane};
 #[cfg(feature = "std")]
 pub use ram::{RamDevice, RamLane};
