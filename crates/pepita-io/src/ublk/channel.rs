@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -61,6 +62,24 @@ impl Channel {
         self.file.as_raw_fd()
     }
 
+    /// Whether the server copies the data of requests by [`Self::take_data`] and [`Self::give_data`], and not the
+    /// driver.
+    pub(super) const fn is_user_copy(&self) -> bool {
+        self.info.flags & UBLK_F_USER_COPY != 0
+    }
+
+    /// Reads what the write request of `tag` brings.
+    pub(super) fn take_data(&self, queue_id: u16, tag: u16, bytes: &mut [u8]) -> Result<(), Errno> {
+        let taken = self.file.read_exact_at(bytes, data_offset(queue_id, tag));
+        taken.map_err(Errno::from)
+    }
+
+    /// Writes what the read request of `tag` wants.
+    pub(super) fn give_data(&self, queue_id: u16, tag: u16, bytes: &[u8]) -> Result<(), Errno> {
+        let given = self.file.write_all_at(bytes, data_offset(queue_id, tag));
+        given.map_err(Errno::from)
+    }
+
     /// Maps the request descriptors of a queue.
     pub(super) fn descriptors(&self, queue_id: u16) -> Result<Descriptors, UblkError> {
         let depth = self.info.queue_depth;
@@ -77,6 +96,12 @@ impl Channel {
             _region: region,
         })
     }
+}
+
+/// Where the data of the request of `tag` begins in the character device.
+fn data_offset(queue_id: u16, tag: u16) -> u64 {
+    let place = u64::from(queue_id) << UBLK_QID_OFF | u64::from(tag) << UBLK_TAG_OFF;
+    UBLKSRV_IO_BUF_OFFSET + place
 }
 
 /// What the driver says of the requests of a queue, in memory that it writes at any time.

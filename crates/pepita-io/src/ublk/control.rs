@@ -247,7 +247,7 @@ impl Control {
                     command,
                     limit,
                 };
-                call.run(&file, kept, &tell);
+                call.run(file, kept, &tell);
             })
             .map_err(|error| KernelError::from_errno("clone", error.into()))?;
         // The thread tells within the limits, or it has no processor to run on.
@@ -269,7 +269,7 @@ type Tell<T> = SyncSender<Result<Vec<T>, UblkError>>;
 impl Call {
     /// Runs the command with what it leads to, `kept`, and tells its end, or after the limit that it has none;
     /// and stays with it.
-    fn run<T: Plain>(&self, file: &File, kept: Vec<T>, tell: &Tell<T>) {
+    fn run<T: Plain>(&self, file: Arc<File>, kept: Vec<T>, tell: &Tell<T>) {
         let mut ring = match RingConfig::new(2).build_sized() {
             Ok(ring) => ring,
             Err(error) => {
@@ -277,10 +277,12 @@ impl Call {
                 return;
             }
         };
-        let answer = self.answer(&mut ring, file);
+        let answer = self.answer(&mut ring, &file);
         let id = self.command.cmd.dev_id;
         match answer {
             Ok(Some(res)) => {
+                // Who hears of it may count descriptors.
+                drop((ring, file));
                 let _ = tell.send(match Errno::of_result(res) {
                     None => Ok(kept),
                     Some(Errno::ETIMEDOUT) => Err(self.timed_out()),

@@ -14,6 +14,15 @@ use super::params;
 /// What every server of this crate asks for, and cannot do without.
 const NEEDED: u64 = UBLK_F_CMD_IOCTL_ENCODE;
 
+/// What changes how a device is served, and is not served so here.
+const UNSERVED: u64 = UBLK_F_SUPPORT_ZERO_COPY
+    | UBLK_F_UNPRIVILEGED_DEV
+    | UBLK_F_ZONED
+    | UBLK_F_AUTO_BUF_REG
+    | UBLK_F_BATCH_IO
+    | UBLK_F_INTEGRITY
+    | UBLK_F_SHMEM_ZC;
+
 /// The most bytes of a request for which a server has memory for each tag.
 const IO_BYTES_MAX: u32 = 32 << 20;
 
@@ -31,8 +40,13 @@ pub struct DeviceOptions {
     pub depth: u16,
     /// The most bytes of a request, of which each tag has memory: whole pages, at most 32 MiB.
     pub max_io_bytes: u32,
-    /// `UBLK_F_` flags to ask for. What the driver does not know, it clears: see
+    /// `UBLK_F_` flags to ask for, of which these mean something here; what the driver does not know, it clears: see
     /// [`cleared_flags`](Device::cleared_flags).
+    ///
+    /// * `UBLK_F_USER_RECOVERY`, `UBLK_F_USER_RECOVERY_REISSUE`: the disk outlives its server.
+    /// * `UBLK_F_USER_COPY`: the queue's thread copies data, by a system call for each request (Linux 6.5). It
+    ///   says when, so a tag's memory is never the driver's.
+    /// * `UBLK_F_NEED_GET_DATA`: the driver asks where the data of each write goes.
     pub flags: u64,
 }
 
@@ -57,6 +71,13 @@ impl DeviceOptions {
         UblkError::check("the depth of a queue", self.depth.into(), 1, depth_max)?;
         let (bytes, page) = (self.max_io_bytes.into(), PAGE_BYTES.into());
         UblkError::check("the size of a request", bytes, page, IO_BYTES_MAX.into())
+    }
+}
+
+fn check_flags(flags: u64) -> Result<(), UblkError> {
+    match flags & UNSERVED {
+        0 => Ok(()),
+        flags => Err(UblkError::Unserved { flags }),
     }
 }
 
@@ -185,7 +206,8 @@ impl Device<Added> {
     ///
     /// # Errors
     /// [`UblkError::Limit`], [`UblkError::IdInUse`], [`UblkError::Permission`]; [`UblkError::TooOld`] before
-    /// Linux 6.4; what else the driver says.
+    /// Linux 6.4; [`UblkError::Unserved`] where the driver took other flags than those that mean something here; what
+    /// else the driver says.
     pub fn add(control: &Control, options: &DeviceOptions) -> Result<Self, UblkError> {
         options.check()?;
         let asked = options.flags | NEEDED;
@@ -203,6 +225,7 @@ impl Device<Added> {
             asked,
             is_ours: true,
         };
+        check_flags(info.flags)?;
         let state = Added(());
         Ok(Self { registered, state })
     }
@@ -241,6 +264,7 @@ impl Device<Prepared> {
         if waiting != served {
             return Err(UblkError::Capacity { waiting, served });
         }
+        check_flags(control.info(id)?.flags)?;
         control.start_recovery(id)?;
         let info = control.info(id)?;
         let max_sectors = params::of_geometry(geometry, info.max_io_buf_bytes)?

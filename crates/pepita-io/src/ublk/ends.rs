@@ -236,6 +236,21 @@ impl Memory {
         self.address(self.depth)
     }
 
+    /// Lets `work` at the first `len` bytes of `tag`.
+    ///
+    /// # Safety
+    /// * one-request: the tag has no request, and the kernel leaves its memory alone meanwhile.
+    pub(super) unsafe fn with_bytes<T>(
+        &self,
+        tag: u16,
+        len: usize,
+        work: impl FnOnce(&mut [u8]) -> T,
+    ) -> T {
+        let len = len.min(self.bytes);
+        // SAFETY: one-request; the region has so many bytes for each tag, which are mapped.
+        work(unsafe { std::slice::from_raw_parts_mut(self.base(tag), len) })
+    }
+
     /// A request of `parts`, whose segments are `len` bytes of the tag's, if `check` takes it.
     ///
     /// # Safety

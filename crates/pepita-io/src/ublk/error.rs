@@ -63,6 +63,11 @@ pub enum UblkError {
         /// The greatest possible.
         max: u64,
     },
+    /// The device has features that nothing here serves.
+    Unserved {
+        /// Their `UBLK_F_` flags.
+        flags: u64,
+    },
     /// A device that waits for a new server has other sectors than the one to serve it with.
     Capacity {
         /// Sectors of the one that waits.
@@ -193,6 +198,10 @@ impl fmt::Display for UblkError {
                 min,
                 max,
             } => write!(f, "{what} is {value}, ublk takes {min} to {max}"),
+            Self::Unserved { flags } => write!(
+                f,
+                "the device has the UBLK_F_ flags {flags:#x}, which nothing here serves"
+            ),
             Self::Capacity { waiting, served } => write!(
                 f,
                 "the device that waits has {waiting} sectors, the one to serve it with {served}"
@@ -248,6 +257,7 @@ impl From<UblkError> for KernelError {
             UblkError::NoDevice { .. } => of("ublk", Errno::ENODEV),
             UblkError::Busy { .. } => of("ublk", Errno::EBUSY),
             UblkError::Geometry(error) => error.into(),
+            UblkError::Unserved { .. } => of("ublk", Errno::EOPNOTSUPP),
             UblkError::Limit { .. } | UblkError::Capacity { .. } => of("ublk", Errno::EINVAL),
             UblkError::TimedOut { command, .. } => of(command, Errno::ETIMEDOUT),
             UblkError::Hangs { .. } => of("ublk", Errno::ETIMEDOUT),

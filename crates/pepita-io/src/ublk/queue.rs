@@ -15,7 +15,8 @@ use pepita_sys::blk_mq::{
 use pepita_sys::error::Errno;
 use pepita_sys::io_uring::IoUringSqe;
 use pepita_sys::ublk::{
-    UBLK_IO_RES_ABORT, UBLK_IO_RES_OK, UBLK_U_IO_FETCH_REQ, UblkIoCmd, UblkIoDesc,
+    UBLK_IO_RES_ABORT, UBLK_IO_RES_NEED_GET_DATA, UBLK_IO_RES_OK, UBLK_U_IO_FETCH_REQ,
+    UBLK_U_IO_NEED_GET_DATA, UblkIoCmd, UblkIoDesc,
 };
 
 use super::channel::{Channel, Descriptors};
@@ -31,6 +32,8 @@ const TICKS: u32 = 5;
 struct Tag {
     /// What a success is answered with.
     bytes: u32,
+    /// Bytes to give to the driver after a success, where it does not fetch them.
+    gives: u32,
     /// The tick at which its request was made.
     since: u32,
     /// The driver has it.
@@ -51,6 +54,8 @@ pub(super) enum Arrived {
     Request(Request),
     /// An answer for the driver: bytes, or an error number with its sign turned.
     Answer(i32),
+    /// The driver asks where the data of a write goes.
+    Asks,
     /// The tag is over.
     Over,
     /// The driver does what it should not.
@@ -72,6 +77,8 @@ pub(super) struct Queue<L> {
     /// Count of requests that have not ended.
     out: u32,
     geometry: Geometry,
+    /// The driver leaves the copying to us.
+    is_user_copy: bool,
     descriptors: Descriptors,
     memory: Arc<Memory>,
     /// The descriptor of the lane that has to be waited for.
@@ -108,6 +115,7 @@ impl<L: Lane> Queue<L> {
             over: 0,
             out: 0,
             geometry: *channel.geometry(),
+            is_user_copy: channel.is_user_copy(),
             descriptors: channel.descriptors(queue_id)?,
             memory,
             bell: None,
@@ -146,9 +154,9 @@ impl<L: Lane> Queue<L> {
 
     /// The entry that asks for the first request of `tag`.
     pub(super) fn fetch(&mut self, tag: u16) -> IoUringSqe {
-        self.tags[usize::from(tag)].is_fetching = true;
+        let address = self.lend(tag);
         UblkIoCmd::new(self.queue_id, tag)
-            .buffer(self.memory.address(tag))
+            .buffer(address)
             .sqe(UBLK_U_IO_FETCH_REQ, self.channel.fd())
             .user_data(self.user_data(tag))
     }
@@ -156,18 +164,37 @@ impl<L: Lane> Queue<L> {
     /// The entry that answers `tag` with `answer`, and asks for its next request.
     #[inline]
     pub(super) fn commit(&mut self, tag: u16, answer: i32) -> IoUringSqe {
-        let state = &mut self.tags[usize::from(tag)];
-        state.is_fetching = true;
-        state.has_scrap = state.is_out;
-        let address = if state.is_out {
-            self.memory.scrap()
-        } else {
-            self.memory.address(tag)
-        };
+        let address = self.lend(tag);
         UblkIoCmd::completed(self.queue_id, tag, answer)
             .buffer(address)
             .commit_and_fetch(self.channel.fd())
             .user_data(self.user_data(tag))
+    }
+
+    /// The entry that says where the data of the write of `tag` goes.
+    #[cold]
+    pub(super) fn get_data(&mut self, tag: u16) -> IoUringSqe {
+        let address = self.lend(tag);
+        UblkIoCmd::new(self.queue_id, tag)
+            .buffer(address)
+            .sqe(UBLK_U_IO_NEED_GET_DATA, self.channel.fd())
+            .user_data(self.user_data(tag))
+    }
+
+    /// Gives `tag` to the driver; the address of what memory it has there.
+    #[inline]
+    fn lend(&mut self, tag: u16) -> u64 {
+        let state = &mut self.tags[usize::from(tag)];
+        state.is_fetching = true;
+        if self.is_user_copy {
+            return 0;
+        }
+        state.has_scrap = state.is_out;
+        if state.is_out {
+            self.memory.scrap()
+        } else {
+            self.memory.address(tag)
+        }
     }
 
     /// Takes the completion of a command of `tag`.
@@ -181,6 +208,9 @@ impl<L: Lane> Queue<L> {
         }
         state.is_fetching = false;
         if res != UBLK_IO_RES_OK {
+            if res == UBLK_IO_RES_NEED_GET_DATA {
+                return Arrived::Asks;
+            }
             return self.ended(tag, res);
         }
         if state.is_out {
@@ -221,6 +251,13 @@ impl<L: Lane> Queue<L> {
             nr_sectors: desc.nr_sectors,
             segments: &[],
         };
+        if self.is_user_copy && op.writes_data() {
+            let take = |bytes: &mut [u8]| self.channel.take_data(self.queue_id, tag, bytes);
+            // SAFETY: one-request: the tag is not out, and the driver copies nothing.
+            if let Err(errno) = unsafe { self.memory.with_bytes(tag, len, take) } {
+                return Arrived::Answer(-errno.raw());
+            }
+        }
         let check = |parts: &RequestParts<'_>| self.geometry.check(parts).map_err(Errno::from);
         // SAFETY: one-request: the tag is not out, and the driver has given it to us; kept: by this queue.
         match unsafe { self.memory.request(tag, len, &parts, check) } {
@@ -228,6 +265,9 @@ impl<L: Lane> Queue<L> {
                 let state = &mut self.tags[usize::from(tag)];
                 // It fits: the tag's memory has as many bytes.
                 state.bytes = u32::try_from(len).unwrap_or(0);
+                if self.is_user_copy {
+                    state.gives = if op.reads_data() { state.bytes } else { 0 };
+                }
                 state.since = now;
                 state.is_out = true;
                 self.out += 1;
@@ -252,6 +292,19 @@ impl<L: Lane> Queue<L> {
         }
     }
 
+    /// Submits what the lane had no room for.
+    #[cold]
+    pub(super) fn hand_on(&mut self) {
+        let Some(lane) = &mut self.lane else { return };
+        while let Some(request) = self.kept.pop_front() {
+            if let Err(request) = lane.submit(request) {
+                self.kept.push_front(request);
+                break;
+            }
+        }
+        lane.commit();
+    }
+
     /// Takes the end of the request of `tag`: what to answer, if that was not done.
     #[inline]
     pub(super) fn noted(&mut self, tag: u16, result: Result<(), Errno>) -> Option<i32> {
@@ -262,9 +315,21 @@ impl<L: Lane> Queue<L> {
             return None;
         }
         Some(match result {
+            Ok(()) if state.gives > 0 => self.give_data(tag),
             Ok(()) => state.bytes.cast_signed(),
             Err(errno) => -errno.raw().max(1),
         })
+    }
+
+    /// Gives the data of the read of `tag` to the driver, and says what to answer.
+    fn give_data(&self, tag: u16) -> i32 {
+        let bytes = self.tags[usize::from(tag)].gives;
+        let give = |bytes: &mut [u8]| self.channel.give_data(self.queue_id, tag, bytes);
+        // SAFETY: one-request: the request has ended, and the driver copies nothing.
+        match unsafe { self.memory.with_bytes(tag, bytes as usize, give) } {
+            Ok(()) => bytes.cast_signed(),
+            Err(errno) => -errno.raw(),
+        }
     }
 
     /// Gives up the requests that are out too long at the tick `now`, or all, and lists the tags to answer.

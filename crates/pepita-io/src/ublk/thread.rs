@@ -267,6 +267,11 @@ impl<L: Lane> QueueThread<L> {
     #[inline]
     fn turn(&mut self) -> Result<(), UblkError> {
         self.answer_all()?;
+        // What has ended may have made room in a lane, which nothing else tells.
+        while !self.listed.is_empty() {
+            self.serve_lanes()?;
+            self.answer_all()?;
+        }
         if !self.is_ticking && self.is_anybody_out() {
             self.arm_tick()?;
         }
@@ -280,7 +285,6 @@ impl<L: Lane> QueueThread<L> {
         }
         self.take_up();
         self.serve_lanes()?;
-        self.close_those_over();
         self.error.take().map_or(Ok(()), Err)
     }
 
@@ -340,6 +344,13 @@ impl<L: Lane> QueueThread<L> {
                 }
             }
             Arrived::Answer(answer) => self.answers.push_back((number, tag, answer)),
+            Arrived::Asks => {
+                let entry = queue.get_data(tag);
+                // SAFETY: tags-memory.
+                if let Err(error) = unsafe { self.ring.push(entry) } {
+                    self.error.get_or_insert(error.into());
+                }
+            }
             Arrived::Over => self.list(number, false),
             Arrived::Broken(errno) => {
                 let queue_id = queue.queue_id();
@@ -397,46 +408,31 @@ impl<L: Lane> QueueThread<L> {
         }
     }
 
-    /// Lets the lanes do what is to be done.
+    /// Lets the lanes do what is to be done, and lets go of the queues that are over.
     #[inline]
     fn serve_lanes(&mut self) -> Result<(), UblkError> {
-        for index in 0..self.listed.len() {
-            let number = self.listed[index];
+        while let Some(number) = self.listed.pop() {
             let Some(Some(queue)) = self.queues.get_mut(usize::from(number)) else {
                 continue;
             };
-            let Some(lane) = &mut queue.lane else {
-                continue;
-            };
-            lane.commit();
-            if std::mem::take(&mut queue.is_called) {
-                lane.poll();
-                while let Some(request) = queue.kept.pop_front() {
-                    if let Err(request) = lane.submit(request) {
-                        queue.kept.push_front(request);
-                        break;
-                    }
-                }
+            queue.is_listed = false;
+            let is_called = std::mem::take(&mut queue.is_called);
+            if let Some(lane) = &mut queue.lane {
                 lane.commit();
+                if is_called {
+                    lane.poll();
+                }
+                if !queue.kept.is_empty() {
+                    queue.hand_on();
+                }
+            }
+            if queue.is_over() {
+                self.close(number);
+            } else if is_called {
                 self.arm_lane(number)?;
             }
         }
         Ok(())
-    }
-
-    /// Lets go of the queues that are over.
-    #[inline]
-    fn close_those_over(&mut self) {
-        while let Some(number) = self.listed.pop() {
-            let Some(place) = self.queues.get_mut(usize::from(number)) else {
-                continue;
-            };
-            let Some(queue) = place else { continue };
-            queue.is_listed = false;
-            if queue.is_over() {
-                self.close(number);
-            }
-        }
     }
 
     #[cold]
@@ -457,7 +453,11 @@ impl<L: Lane> QueueThread<L> {
             let Some(Some(queue)) = self.queues.get_mut(usize::from(note.queue)) else {
                 continue;
             };
-            if let Some(answer) = queue.noted(note.tag, note.result) {
+            let answer = queue.noted(note.tag, note.result);
+            if !queue.kept.is_empty() {
+                self.list(note.queue, false);
+            }
+            if let Some(answer) = answer {
                 self.answer(note.queue, note.tag, answer)?;
             }
         }

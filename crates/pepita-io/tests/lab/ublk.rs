@@ -6,7 +6,7 @@ mod lifecycle;
 mod recovery;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -17,6 +17,7 @@ use pepita_io::ublk::{Control, Device, DeviceOptions, Disk, QueueThread, Server}
 use pepita_io::{AnyDevice, AnyLane, Engine, FileDevice, FileOptions, NullDevice, RamDevice};
 use pepita_sys::blk_mq::conformance::Conformance;
 use pepita_sys::blk_mq::{BlockDevice, Geometry, WriteCache};
+use pepita_sys::ublk::{UBLK_F_NEED_GET_DATA, UBLK_F_USER_COPY};
 
 use crate::{DISK, in_lab, is_full};
 
@@ -87,6 +88,51 @@ fn a_ram_disk_keeps_the_contract_through_ublk() {
             (queues, depth)
         );
         conforms(&disk);
+        disk.delete().expect("deleted");
+    }
+}
+
+#[test]
+fn data_is_copied_by_whoever_was_asked_to() {
+    if !in_lab("data_is_copied_by_whoever_was_asked_to") {
+        return;
+    }
+    for flags in [UBLK_F_USER_COPY, UBLK_F_NEED_GET_DATA] {
+        let disk = Server::new().queues(2).depth(4).flags(flags);
+        let disk = disk.serve(RamDevice::new(1 << 13)).expect("a disk");
+        assert_eq!(
+            (disk.info().flags & flags, disk.cleared_flags()),
+            (flags, 0)
+        );
+        std::thread::scope(|scope| {
+            for writer in 0..4_u8 {
+                let direct = Direct::open(&disk.path());
+                scope.spawn(move || {
+                    for round in 0..16 {
+                        let block = u64::from(writer) * 100 + u64::from(round);
+                        direct.write(block, writer ^ round).expect("written");
+                        direct.expect(block, writer ^ round);
+                    }
+                });
+            }
+        });
+        // Requests of all lengths.
+        let mut file = Direct::open(&disk.path()).0;
+        let mut bytes = AlignedBuf::zeroed(2 << 20, 4096);
+        for (index, byte) in (0_usize..).zip(bytes.iter_mut()) {
+            *byte = (index / 512 % 251).to_le_bytes()[0];
+        }
+        file.write_all(&bytes).expect("written");
+        let mut again = AlignedBuf::zeroed(2 << 20, 4096);
+        file.read_exact_at(&mut again, 0).expect("read");
+        assert!(
+            bytes[..] == again[..],
+            "what was read is not what was written"
+        );
+        drop(file);
+        if is_full() {
+            conforms(&disk);
+        }
         disk.delete().expect("deleted");
     }
 }
@@ -226,6 +272,24 @@ fn many_devices_are_served_by_one_thread() {
     });
 }
 
+/// Writes to the disk from several threads, and reads it back.
+fn write_from_all_sides(disk: Disk) {
+    std::thread::scope(|scope| {
+        for writer in 0..8_u8 {
+            let direct = Direct::open(&disk.path());
+            scope.spawn(move || {
+                for round in 0..16 {
+                    let block = u64::from(writer) * 100 + u64::from(round);
+                    direct.write(block, writer ^ round).expect("written");
+                    direct.expect(block, writer ^ round);
+                }
+                direct.0.sync_all().expect("flushed");
+            });
+        }
+    });
+    disk.delete().expect("deleted");
+}
+
 #[test]
 fn requests_of_files_end_while_others_come() {
     if !in_lab("requests_of_files_end_while_others_come") {
@@ -235,26 +299,16 @@ fn requests_of_files_end_while_others_come() {
     image.as_file().set_len(4 << 20).expect("its length");
     let threads = Engine::Threads(std::num::NonZeroUsize::MIN.saturating_add(1));
     for engine in [Engine::Uring, threads] {
-        let file = FileOptions::new().engine(engine).open(image.path());
-        let disk = Server::new()
-            .queues(2)
-            .depth(4)
-            .serve(file.expect("a device"));
-        let disk = disk.expect("a disk");
-        std::thread::scope(|scope| {
-            for writer in 0..8_u8 {
-                let direct = Direct::open(&disk.path());
-                scope.spawn(move || {
-                    for round in 0..16 {
-                        let block = u64::from(writer) * 100 + u64::from(round);
-                        direct.write(block, writer ^ round).expect("written");
-                        direct.expect(block, writer ^ round);
-                    }
-                    direct.0.sync_all().expect("flushed");
-                });
-            }
-        });
-        disk.delete().expect("deleted");
+        let open = || {
+            FileOptions::new()
+                .engine(engine)
+                .open(image.path())
+                .expect("a device")
+        };
+        let server = Server::new().queues(2).depth(4);
+        write_from_all_sides(server.serve(open()).expect("a disk"));
+        // Lanes that are full most of the time.
+        write_from_all_sides(server.serve(devices::Narrow(open())).expect("a disk"));
     }
     // It is in the file, where no disk is between.
     let mut byte = [0];

@@ -86,6 +86,72 @@ impl Drop for ElsewhereLane {
     }
 }
 
+/// A device whose lanes take one request at a time.
+pub(super) struct Narrow<D>(pub(super) D);
+
+impl<D: BlockDevice> BlockDevice for Narrow<D> {
+    type Lane<'d>
+        = D::Lane<'d>
+    where
+        D: 'd;
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn id(&self) -> DeviceId {
+        self.0.id()
+    }
+
+    fn open_lane(&self, _depth: u16) -> Result<D::Lane<'_>> {
+        self.0.open_lane(1)
+    }
+}
+
+/// A device whose lanes panic at the bad sector.
+pub(super) struct Trap<D>(pub(super) D);
+
+impl<D: BlockDevice> BlockDevice for Trap<D> {
+    type Lane<'d>
+        = TrapLane<D::Lane<'d>>
+    where
+        D: 'd;
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn id(&self) -> DeviceId {
+        self.0.id()
+    }
+
+    fn open_lane(&self, depth: u16) -> Result<TrapLane<D::Lane<'_>>> {
+        self.0.open_lane(depth).map(TrapLane)
+    }
+}
+
+pub(super) struct TrapLane<L>(L);
+
+impl<L: Lane> Lane for TrapLane<L> {
+    fn submit(&mut self, request: Request) -> std::result::Result<(), Request> {
+        let is_flush = request.op() == RequestOp::Flush;
+        assert!(is_flush || request.sector() != BAD_SECTOR, "a bad sector");
+        self.0.submit(request)
+    }
+
+    fn commit(&mut self) {
+        self.0.commit();
+    }
+
+    fn poll(&mut self) -> usize {
+        self.0.poll()
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        self.0.descriptor()
+    }
+}
+
 /// What becomes of the requests for bad sectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {

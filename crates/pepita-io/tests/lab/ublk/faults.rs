@@ -5,10 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pepita_io::ublk::{Control, Server, UblkError};
+use pepita_io::{Engine, FileOptions};
 use pepita_sys::error::Errno;
+use pepita_sys::ublk::{UBLK_F_NEED_GET_DATA, UBLK_F_USER_COPY};
 
 use super::Direct;
-use super::devices::{BAD_BLOCK, Fault, Faulty};
+use super::devices::{BAD_BLOCK, Fault, Faulty, Trap};
 use crate::in_lab;
 
 /// More than anything bounded takes, on a slow emulator.
@@ -49,14 +51,19 @@ fn a_request_that_hangs_is_answered_and_its_tag_comes_back() {
     if !in_lab("a_request_that_hangs_is_answered_and_its_tag_comes_back") {
         return;
     }
+    for flags in [0, UBLK_F_USER_COPY, UBLK_F_NEED_GET_DATA] {
+        a_tag_comes_back(flags);
+    }
+}
+
+fn a_tag_comes_back(flags: u64) {
     let device = Faulty::new(Fault::Hang);
     // One tag, so what the tag does is what the disk does.
-    let server = Server::new()
-        .depth(1)
-        .request_limit(Duration::from_millis(400));
+    let server = Server::new().depth(1).flags(flags);
+    let server = server.request_limit(Duration::from_millis(400));
     let disk = server.serve(device.clone()).expect("a disk");
     let direct = Direct::open(&disk.path());
-    for round in 1..4 {
+    for round in 1..3 {
         device.is_healed.store(false, Ordering::SeqCst);
         let started = Instant::now();
         let error = direct.write(BAD_BLOCK, 1).expect_err("it hangs");
@@ -154,4 +161,39 @@ fn a_device_that_panics_ends_its_disk_and_not_its_process() {
     let gone = Control::open().expect("the driver").info(id).map(drop);
     assert_eq!(gone, Err(UblkError::NoDevice { id }));
     assert!(!path.exists());
+}
+
+#[test]
+fn a_panic_loses_nothing_that_is_in_flight() {
+    if !in_lab("a_panic_loses_nothing_that_is_in_flight") {
+        return;
+    }
+    let image = tempfile::NamedTempFile::new_in("/dev/shm").expect("a file");
+    image.as_file().set_len(4 << 20).expect("its length");
+    let threads = Engine::Threads(std::num::NonZeroUsize::MIN);
+    for engine in [Engine::Uring, threads, Engine::Uring] {
+        let file = FileOptions::new().engine(engine).open(image.path());
+        let device = Trap(file.expect("a device"));
+        let disk = Server::new().queues(1).serve(device).expect("a disk");
+        let path = disk.path();
+        std::thread::scope(|scope| {
+            for writer in 0..4_u64 {
+                let direct = Direct::open(&path);
+                scope.spawn(move || {
+                    // Each block is there, or it was refused; none is waited for in vain.
+                    let mut round = 0;
+                    while direct.write(writer * 16 + round % 16, 1).is_ok() {
+                        round += 1;
+                    }
+                });
+            }
+            let direct = Direct::open(&path);
+            for _ in 0..10 {
+                direct.write(100, 1).expect("written");
+            }
+            direct.write(BAD_BLOCK, 1).expect_err("a panic");
+        });
+        let told = disk.wait().expect_err("a panic");
+        assert!(matches!(told, UblkError::Panicked { .. }), "{told}");
+    }
 }

@@ -164,6 +164,18 @@ fn flags_that_the_driver_does_not_know_are_told() {
         UBLK_F_USER_RECOVERY
     );
     disk.delete().expect("deleted");
+    // And what it does know, and nobody serves.
+    let flags = UBLK_F_ZONED | UBLK_F_USER_COPY;
+    let refused = Server::new()
+        .flags(flags)
+        .serve(NullDevice::new(2048))
+        .map(drop);
+    match refused.expect_err("zones are not served") {
+        UblkError::Unserved { flags } => assert_eq!(flags, UBLK_F_ZONED),
+        // A kernel without zones.
+        UblkError::Command { errno, .. } => assert_eq!(errno, Errno::EINVAL),
+        error => panic!("{error}"),
+    }
 }
 
 #[test]
