@@ -15,10 +15,16 @@ mod handle;
 #[cfg(feature = "std")]
 mod local;
 #[cfg(feature = "std")]
+mod null;
+#[cfg(feature = "std")]
 pub mod ops;
 #[cfg(feature = "std")]
 mod ram;
 pub mod ring;
+#[cfg(feature = "std")]
+mod shared;
+#[cfg(feature = "std")]
+pub mod ublk;
 
 #[cfg(feature = "std")]
 pub use any::{AnyDevice, AnyLane};
@@ -30,5 +36,7 @@ pub use handle::{RingHandle, RingThread, SendChain, Sent, SentMulti};
 pub use local::{
     Chain, Limited, LocalHandle, LocalPool, LocalRing, Multi, RecvMany, RecvPooled, Submitted, Task,
 };
+#[cfg(feature = "std")]
+pub use null::{NullDevice, NullLane};
 #[cfg(feature = "std")]
 pub use ram::{RamDevice, RamLane};

@@ -187,6 +187,30 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "writes wait arguments in memory that is shared with the kernel",
     ),
     (
+        "crates/pepita-io/src/shared.rs",
+        "pushes the entries of those who share a ring",
+    ),
+    (
+        "crates/pepita-io/src/ublk/channel.rs",
+        "maps what the driver of ublk writes",
+    ),
+    (
+        "crates/pepita-io/src/ublk/control.rs",
+        "commands lead to memory that the driver reads and writes",
+    ),
+    (
+        "crates/pepita-io/src/ublk/ends.rs",
+        "requests end by a pointer to what their queue keeps",
+    ),
+    (
+        "crates/pepita-io/src/ublk/queue.rs",
+        "makes requests of the memory of tags",
+    ),
+    (
+        "crates/pepita-io/src/ublk/thread.rs",
+        "pushes the commands of queues",
+    ),
+    (
         "crates/pepita-io/tests/it/file/front.rs",
         "plays a front end",
     ),

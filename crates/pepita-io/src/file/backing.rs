@@ -339,7 +339,7 @@ pub(super) fn errno_of(error: &std::io::Error) -> Errno {
 }
 
 /// What a lane is waited for by: readable once it was rung, until it is read.
-pub(super) fn bell() -> Result<OwnedFd, KernelError> {
+pub(crate) fn bell() -> Result<OwnedFd, KernelError> {
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
     rustix::event::eventfd(0, flags)
         .map_err(|errno| KernelError::from_errno("eventfd", Errno::from_raw(errno.raw_os_error())))

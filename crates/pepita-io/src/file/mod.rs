@@ -16,6 +16,7 @@ use pepita_sys::blk_mq::{BlockDevice, DeviceId, Geometry, Lane, Request};
 use pepita_sys::error::Result;
 
 use backing::Backing;
+pub(crate) use backing::bell;
 pub use error::FileDeviceError;
 pub use options::{Engine, FileOptions};
 use threads::{Pool, ThreadLane};
@@ -104,7 +105,8 @@ impl fmt::Debug for FileDevice {
     }
 }
 
-/// A lane of a [`FileDevice`]: a ring of its own, or a place to hear from the device's threads.
+/// A lane of a [`FileDevice`]: a ring of its own, or that of a [`ublk`](crate::ublk) thread that opens it, or a place
+/// to hear from the device's threads.
 ///
 /// Dropping it cancels what has not begun, and waits for the rest. What the kernel does not give back within
 /// five seconds, as on a disk that hangs, is leaked.

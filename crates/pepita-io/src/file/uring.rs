@@ -1,5 +1,5 @@
 #![expect(unsafe_code, reason = "hands the memory of requests to the kernel")]
-//! A lane over a ring of its own.
+//! A lane over a ring of its own, or over that of its thread (see `shared.rs`).
 //!
 //! # Invariants
 //! * held: a slot keeps its job, and so the request with its memory, and its bounce buffer, from the push of an
@@ -19,9 +19,10 @@ use pepita_sys::io_uring::{
 use super::backing::{Backing, bell};
 use super::job::{Bounce, Job, Memory, Step};
 use crate::ring::{Ring, RingConfig, Wait};
+use crate::shared::SharedRing;
 
-/// A cancellation's `user_data`, which is no slot's.
-const NOBODY: u64 = u64::MAX;
+/// A cancellation's number, which is no slot's.
+const NOBODY: u32 = u32::MAX;
 
 /// How long a dropped lane waits for what the kernel has.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -33,14 +34,11 @@ const SUBMIT_RETRIES: u32 = 100;
 /// `include/uapi/linux/blkdev.h`
 const BLOCK_URING_CMD_DISCARD: u32 = 0x12 << 8;
 
-/// A lane over a ring of its own.
+/// A lane over a ring.
 #[derive(Debug)]
 pub(super) struct UringLane<'d> {
     backing: &'d Backing,
-    ring: Ring,
-    /// Readable when something has completed. The ring's own descriptor does not tell: work that is deferred to
-    /// the thread (`IORING_SETUP_DEFER_TASKRUN`) rings an eventfd, and wakes nobody who polls the ring.
-    bell: OwnedFd,
+    ring: LaneRing,
     /// As many as entries fit into the submission queue, at most; each has one at a time.
     slots: Box<[Slot]>,
     /// Numbers of the slots without a job.
@@ -51,6 +49,98 @@ pub(super) struct UringLane<'d> {
     is_broken: bool,
 }
 
+/// Whose ring a lane is on.
+#[derive(Debug)]
+enum LaneRing {
+    Own {
+        ring: Ring,
+        /// Readable when something has completed. The ring's own descriptor does not tell: work that is deferred
+        /// to the thread (`IORING_SETUP_DEFER_TASKRUN`) rings an eventfd, and wakes nobody who polls the ring.
+        bell: OwnedFd,
+    },
+    /// The thread's, which hands over and waits.
+    Shared {
+        ring: SharedRing,
+        mail: Vec<IoUringCqe>,
+    },
+}
+
+impl LaneRing {
+    fn new(depth: u16) -> Result<Self> {
+        if let Some(ring) = SharedRing::current() {
+            let mail = Vec::with_capacity(depth.into());
+            return Ok(Self::Shared { ring, mail });
+        }
+        let mut ring = RingConfig::new(depth.into()).build().map_err(|error| {
+            let errno = KernelError::from(error).to_errno();
+            KernelError::from_errno("io_uring_setup (Engine::Threads does without)", errno)
+        })?;
+        let bell = bell()?;
+        ring.register_eventfd(bell.as_raw_fd())?;
+        Ok(Self::Own { ring, bell })
+    }
+
+    /// Adds the entry number `number`.
+    ///
+    /// # Safety
+    /// * As [`Ring::push`].
+    #[inline]
+    unsafe fn push(&mut self, entry: IoUringSqe, number: u32) -> std::result::Result<(), Errno> {
+        match self {
+            Self::Own { ring, .. } => {
+                let entry = entry.user_data(number.into());
+                // SAFETY: the caller's duty. A slot has one entry, and there is room for one of each.
+                unsafe { ring.push(entry) }.map_err(|_| Errno::EIO)
+            }
+            Self::Shared { ring, .. } => {
+                // SAFETY: the caller's duty.
+                unsafe { ring.push(entry, number) }.map_err(KernelError::to_errno)
+            }
+        }
+    }
+
+    /// Calls `each` with the completions that are there.
+    #[inline]
+    fn take(&mut self, mut each: impl FnMut(IoUringCqe)) {
+        match self {
+            Self::Own { ring, .. } => ring.completions().for_each(each),
+            Self::Shared { ring, mail } => {
+                ring.take(mail);
+                for cqe in mail.drain(..) {
+                    each(cqe);
+                }
+            }
+        }
+    }
+
+    /// Has the kernel cancel the entries with the `numbers`.
+    fn cancel(&mut self, numbers: impl Iterator<Item = u16>) {
+        match self {
+            Self::Own { ring, .. } => {
+                let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+                let cancel = IoUringSqe::cancel(0, flags).user_data(NOBODY.into());
+                // SAFETY: the entry leads nowhere.
+                let _ = unsafe { ring.push(cancel) };
+            }
+            Self::Shared { ring, .. } => {
+                for number in numbers {
+                    let cancel = IoUringSqe::cancel(ring.user_data(number.into()), 0);
+                    // SAFETY: the entry leads nowhere.
+                    let _ = unsafe { ring.push(cancel, NOBODY) };
+                }
+            }
+        }
+    }
+
+    /// Hands over what was pushed, and waits for a completion.
+    fn wait(&mut self, wait: &Wait) -> Result<()> {
+        match self {
+            Self::Own { ring, .. } => ring.submit_and_wait_for(1, wait).map(drop),
+            Self::Shared { ring, .. } => ring.wait(wait),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     job: Option<Job>,
@@ -59,16 +149,9 @@ struct Slot {
 
 impl<'d> UringLane<'d> {
     pub(super) fn new(backing: &'d Backing, depth: u16) -> Result<Self> {
-        let mut ring = RingConfig::new(depth.into()).build().map_err(|error| {
-            let errno = KernelError::from(error).to_errno();
-            KernelError::from_errno("io_uring_setup (Engine::Threads does without)", errno)
-        })?;
-        let bell = bell()?;
-        ring.register_eventfd(bell.as_raw_fd())?;
         Ok(Self {
             backing,
-            ring,
-            bell,
+            ring: LaneRing::new(depth)?,
             slots: (0..depth).map(|_| Slot::default()).collect(),
             free: (0..depth).rev().collect(),
             again: Vec::with_capacity(depth.into()),
@@ -97,11 +180,14 @@ impl<'d> UringLane<'d> {
         Ok(())
     }
 
+    /// Hands over what was pushed, unless the thread does.
     #[inline]
     pub(super) fn commit(&mut self) {
         let mut retries = 0;
-        while !self.is_broken {
-            match self.ring.submit().map_err(KernelError::to_errno) {
+        while let LaneRing::Own { ring, .. } = &mut self.ring
+            && !self.is_broken
+        {
+            match ring.submit().map_err(KernelError::to_errno) {
                 Ok(_) => return,
                 Err(Errno::EINTR) => {}
                 // What is with the kernel will make room, and its completion brings us here again.
@@ -118,8 +204,10 @@ impl<'d> UringLane<'d> {
 
     #[inline]
     pub(super) fn poll(&mut self) -> usize {
-        // First the bell: what completes from here on rings again.
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        if let LaneRing::Own { bell, .. } = &self.ring {
+            // First the bell: what completes from here on rings again.
+            let _ = rustix::io::read(bell, &mut [0; 8]);
+        }
         // Brings up what has completed, and sends what waits.
         self.commit();
         let ended = self.reap();
@@ -130,7 +218,10 @@ impl<'d> UringLane<'d> {
     }
 
     pub(super) fn descriptor(&self) -> i32 {
-        self.bell.as_raw_fd()
+        match &self.ring {
+            LaneRing::Own { bell, .. } => bell.as_raw_fd(),
+            LaneRing::Shared { ring, .. } => ring.fd(),
+        }
     }
 
     /// Pushes the entry of a slot's next step; a job that has none ends.
@@ -139,12 +230,10 @@ impl<'d> UringLane<'d> {
         let slot = &mut self.slots[usize::from(number)];
         let Some(job) = &slot.job else { return };
         let pushed = job.step(&mut slot.bounce).and_then(|step| {
-            let entry = entry(self.backing.fd(), step).user_data(number.into());
+            let entry = entry(self.backing.fd(), step);
             // SAFETY: held: the step's memory is the request's, which is *backed* and *listed* until the
             // job completes, or the bounce buffer's; the file is open as long as the device.
-            let pushed = unsafe { self.ring.push(entry) };
-            // A slot has one entry, and there is room for one of each.
-            pushed.map_err(|_| Errno::EIO)
+            unsafe { self.ring.push(entry, number.into()) }
         });
         if let Err(errno) = pushed {
             self.end(number, Err(errno));
@@ -172,15 +261,15 @@ impl<'d> UringLane<'d> {
             ..
         } = self;
         let mut ended = 0;
-        for cqe in ring.completions() {
+        ring.take(|cqe| {
             let Ok(number) = u16::try_from(cqe.user_data) else {
-                continue;
+                return;
             };
             let Some(slot) = slots.get_mut(usize::from(number)) else {
-                continue;
+                return;
             };
             let Some(mut job) = slot.job.take() else {
-                continue;
+                return;
             };
             match job.advance(count(cqe), backing, &slot.bounce) {
                 Some(result) => {
@@ -193,7 +282,7 @@ impl<'d> UringLane<'d> {
                     again.push(number);
                 }
             }
-        }
+        });
         ended
     }
 
@@ -212,8 +301,14 @@ impl<'d> UringLane<'d> {
 
     /// Whether the kernel has entries that have not completed.
     fn has_entered(&mut self) -> bool {
-        let pushed = self.ring.sq_capacity() - self.ring.sq_room();
-        self.in_flight() > pushed as usize
+        let in_flight = self.in_flight();
+        match &mut self.ring {
+            LaneRing::Own { ring, .. } => {
+                in_flight > (ring.sq_capacity() - ring.sq_room()) as usize
+            }
+            // Whoever enters knows.
+            LaneRing::Shared { .. } => in_flight > 0,
+        }
     }
 
     /// Ends everything; the kernel has no entry, and gets none any more.
@@ -235,14 +330,17 @@ impl<'d> UringLane<'d> {
             if left.is_zero() {
                 return;
             }
-            let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-            let cancel = IoUringSqe::cancel(0, flags).user_data(NOBODY);
-            // SAFETY: the entry leads nowhere.
-            let _ = unsafe { self.ring.push(cancel) };
+            let with_job = self
+                .slots
+                .iter()
+                .enumerate()
+                .filter(|(_, slot)| slot.job.is_some());
+            let numbers = with_job.filter_map(|(number, _)| u16::try_from(number).ok());
+            self.ring.cancel(numbers);
             // The cancellation itself completes; what it does not reach takes its time.
             let wait = Wait::new().timeout(left.min(Duration::from_millis(10)));
-            match self.ring.submit_and_wait_for(1, &wait) {
-                Ok(_) => {}
+            match self.ring.wait(&wait) {
+                Ok(()) => {}
                 Err(error) => match error.to_errno() {
                     Errno::EINTR | Errno::ETIME | Errno::EAGAIN | Errno::EBUSY => {}
                     _ => return,

@@ -61,6 +61,8 @@ pub use entry::{CqEntry, MixedCqe, SqEntry};
 pub use error::{QueueFull, Refusal, SetupError};
 pub use queue::Completions;
 use queue::Queues;
+#[cfg(feature = "std")]
+pub(crate) use region::Region;
 pub use wait::Wait;
 use wait_region::WaitRegion;
 

@@ -14,7 +14,7 @@ use pepita_sys::syscall::{MAP_ANONYMOUS, MAP_PRIVATE};
 /// # Invariants
 /// * mapped-until-drop: `len` bytes from `base` on are one mapping of ours until the drop.
 #[derive(Debug)]
-pub(super) struct Region {
+pub(crate) struct Region {
     base: NonNull<u8>,
     len: usize,
 }
@@ -29,9 +29,18 @@ impl Region {
             .map_err(|errno| KernelError::from_errno("mmap", errno))
     }
 
+    /// Maps `len` bytes of what `fd` shows, from `offset` on, to be read.
+    #[cfg(feature = "std")]
+    pub(crate) fn map_read_only(fd: i32, len: usize, offset: u64) -> Result<Self> {
+        // SAFETY: the pages belong to a character device, which has no end that could be cut off.
+        unsafe { syscall::mmap(len, PROT_READ, MAP_SHARED, fd, offset) }
+            .map(|base| Self { base, len })
+            .map_err(|errno| KernelError::from_errno("mmap", errno))
+    }
+
     /// Maps `len` bytes of zeroed memory of the program's own.
     #[cfg(feature = "std")]
-    pub(super) fn anonymous(len: usize) -> Result<Self> {
+    pub(crate) fn anonymous(len: usize) -> Result<Self> {
         let flags = MAP_PRIVATE | MAP_ANONYMOUS;
         // SAFETY: there is no file.
         unsafe { syscall::mmap(len, PROT_READ | PROT_WRITE, flags, -1, 0) }
@@ -41,7 +50,7 @@ impl Region {
 
     /// Where it begins.
     #[cfg(feature = "std")]
-    pub(super) const fn base(&self) -> NonNull<u8> {
+    pub(crate) const fn base(&self) -> NonNull<u8> {
         self.base
     }
 
@@ -49,7 +58,7 @@ impl Region {
     ///
     /// # Errors
     /// `EFAULT` when they do not lie inside it, or not aligned.
-    pub(super) fn array<T>(&self, offset: u32, count: u32) -> Result<NonNull<T>> {
+    pub(crate) fn array<T>(&self, offset: u32, count: u32) -> Result<NonNull<T>> {
         let inside = (count as usize)
             .checked_mul(size_of::<T>())
             .and_then(|bytes| bytes.checked_add(offset as usize))

@@ -6,3 +6,4 @@ mod handle;
 mod local;
 mod ram;
 mod ring;
+mod ublk;

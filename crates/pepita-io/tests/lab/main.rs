@@ -1,5 +1,7 @@
-//! What needs the lab's kernel: a disk that is nobody's.
+//! What needs the lab's kernel: a disk that is nobody's, and the driver of ublk.
 #![cfg(feature = "std")]
+
+mod ublk;
 
 use std::num::NonZeroUsize;
 
@@ -19,6 +21,11 @@ fn in_lab(test: &str) -> bool {
     is_lab
 }
 
+/// Whether the long counts are asked for.
+fn is_full() -> bool {
+    std::env::var("PEPITA_TEST_SET").as_deref() == Ok("full")
+}
+
 #[test]
 fn a_disk_keeps_the_contract_by_every_engine() {
     if !in_lab("a_disk_keeps_the_contract_by_every_engine") {
@@ -28,7 +35,7 @@ fn a_disk_keeps_the_contract_by_every_engine() {
     let [uring, threads] = [Engine::Uring, threads].map(|engine| FileOptions::new().engine(engine));
     let mut all = vec![uring.clone().direct(), threads.clone()];
     // An emulated disk takes half a minute for each.
-    if std::env::var("PEPITA_TEST_SET").as_deref() == Ok("full") {
+    if is_full() {
         all.extend([uring, threads.direct()]);
     }
     for options in all {
