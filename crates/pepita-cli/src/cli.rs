@@ -71,6 +71,12 @@ this host lacks is `not here`, with the reason, and is no failure. Attach the ou
         #[arg(long)]
         no_bench: bool,
     },
+    /// Block devices of this host, served by this program
+    #[command(after_help = crate::ublk::args::HELP)]
+    Ublk {
+        #[command(subcommand)]
+        command: crate::ublk::args::UblkCommand,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:

@@ -1,7 +1,7 @@
 //! The `pepita` program: runs batches of tasks, and says what a host can do.
 //!
 //! A thin shell over the libraries: [`cli`] is its command line, [`plan`] the files of tasks that
-//! it reads, [`run`], [`doctor`] and [`selftest`] its commands.
+//! it reads, [`run`], [`doctor`], [`selftest`] and [`ublk`] its commands.
 
 mod cli;
 mod doctor;
@@ -10,6 +10,7 @@ mod plan;
 mod quote;
 mod run;
 mod selftest;
+mod ublk;
 mod units;
 
 use std::ffi::OsString;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, is_json),
         Command::Doctor => doctor::run(is_json),
         Command::Selftest { area, no_bench } => selftest::run(area, !no_bench, is_json),
+        Command::Ublk { command } => ublk::run(&command, is_json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pepita", &mut script);

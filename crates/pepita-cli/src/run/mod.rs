@@ -13,7 +13,7 @@ mod json;
 mod outcome;
 mod over;
 mod setback;
-mod signals;
+pub(crate) mod signals;
 mod spool;
 mod template;
 

@@ -1,0 +1,150 @@
+//! The command line of `pepita ublk`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::units::parse_size;
+
+pub(crate) const HELP: &str = "\
+Examples:
+  pepita ublk add -t ram --size 1GiB                 a RAM disk, /dev/ublkb0
+  pepita ublk add -t file --file disk.img --direct   a file as a disk, past the page cache
+  pepita ublk add -t file --file disk.img --recovery reissue
+  pepita ublk recover 0                              serve it again when its server was killed
+  pepita ublk list
+  pepita ublk del 0
+
+Needs Linux 6.4 or later with the ublk driver (`modprobe ublk_drv`) and CAP_SYS_ADMIN; `pepita doctor`
+says what is here.";
+
+/// What to do with disks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UblkCommand {
+    /// Make a disk and serve it
+    #[command(after_help = "\
+The command returns when the disk is there; a process of its own goes on to serve it, until
+`pepita ublk del`. With --foreground this process serves it, until it gets SIGINT or SIGTERM.
+What is served is noted in /run/pepita/ublk, beside the log of the process.")]
+    Add(Box<AddArgs>),
+    /// Stop disks and delete them
+    Del(DelArgs),
+    /// Show the disks of this host
+    List,
+    /// Show what this host's driver can do, and since which kernel
+    Features,
+    /// Serve a disk again whose server is gone; it waits if it was made with --recovery
+    Recover(RecoverArgs),
+}
+
+/// `pepita ublk add`.
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// What holds the data
+    #[arg(short = 't', long = "type", value_enum, value_name = "TYPE")]
+    pub(crate) kind: Kind,
+    /// The size of a RAM or null disk; the least size of a file
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) size: Option<u64>,
+    /// The file or block device of `-t file`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+    /// Go past the page cache of the file
+    #[arg(long, requires = "file")]
+    pub(crate) direct: bool,
+    /// Refuse writes to the file
+    #[arg(long, requires = "file")]
+    pub(crate) read_only: bool,
+    /// The disk is /dev/ublkbID; the driver chooses when left out
+    #[arg(short = 'n', long, value_name = "ID")]
+    pub(crate) id: Option<u32>,
+    #[command(flatten)]
+    pub(crate) queues: Queues,
+    /// What becomes of the disk when its server is killed
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = Recovery::None)]
+    pub(crate) recovery: Recovery,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// How a disk's requests reach its server.
+#[derive(Debug, Clone, Copy, Args, Serialize, Deserialize)]
+pub(crate) struct Queues {
+    /// Queues, each with a thread; at most one for each CPU
+    #[arg(short = 'q', long, value_name = "N", default_value_t = 1)]
+    pub(crate) queues: u16,
+    /// Requests in flight in each queue
+    #[arg(short = 'd', long, value_name = "N", default_value_t = 64)]
+    pub(crate) depth: u16,
+    /// The most bytes of a request, of which each has memory
+    #[arg(long, value_name = "SIZE", value_parser = parse_io_bytes, default_value = "512KiB")]
+    pub(crate) max_io: u32,
+    /// The server copies the data of requests, by a system call for each: no memory is held for requests
+    /// that are not there
+    #[arg(long)]
+    pub(crate) user_copy: bool,
+}
+
+/// Who serves.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ServerArgs {
+    /// Serve from this process, until it is told to stop
+    #[arg(long)]
+    pub(crate) foreground: bool,
+    /// This process is the one that serves, and tells who started it when the disk is there.
+    #[arg(long, hide = true, requires = "foreground")]
+    pub(crate) hand_over: bool,
+}
+
+/// `pepita ublk del`.
+#[derive(Debug, Args)]
+pub(crate) struct DelArgs {
+    /// The disks, by the number in their name
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    pub(crate) ids: Vec<u32>,
+    /// All of this host
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
+    /// Also those that are mounted, swap, or part of another device
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `pepita ublk recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// The disk, by the number in its name
+    #[arg(value_name = "ID")]
+    pub(crate) id: u32,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// What holds the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Nothing does: reads are zeroes or old memory of the server, for measuring
+    Null,
+    /// Memory of the server, taken as it is written
+    Ram,
+    /// A file or block device of the host
+    File,
+}
+
+/// What becomes of a disk whose server is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Recovery {
+    /// It goes away
+    None,
+    /// It waits for `pepita ublk recover`; requests that the server had are errors
+    Plain,
+    /// It waits, and those requests are given to the next server again
+    Reissue,
+}
+
+fn parse_io_bytes(text: &str) -> Result<u32, String> {
+    let bytes = parse_size(text).map_err(|error| error.to_string())?;
+    u32::try_from(bytes).map_err(|_| "expected at most 32MiB".into())
+}
