@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+mod block;
+mod chunked;
+mod codec;
+mod config;
+mod counters;
+mod device;
+mod duplicates;
+mod error;
+mod objects;
+mod page;
+mod slot;
+mod stats;
+mod store;
+mod stream;
+mod threads;
+
+pub use block::ZramLane;
+pub use config::{Deduplication, ZramCompressor, ZramConfig};
+pub use device::ZramDevice;
+pub use error::ZramError;
+pub use stats::{StatLine, ZramStats};

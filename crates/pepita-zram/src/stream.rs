@@ -1,0 +1,92 @@
+//! [`Streams`]: what threads compress with.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use pepita_mem::PAGE_SIZE;
+
+use crate::codec::{CorruptPage, lz4};
+use crate::config::ZramCompressor;
+use crate::objects::Form;
+use crate::page::Page;
+use crate::store::lock;
+use crate::threads;
+
+/// A compressed page that is longer than this is kept raw: it would save less than a thirty-second of the page,
+/// which is not worth decompressing it.
+const COMPRESSED_MAX: usize = PAGE_SIZE - PAGE_SIZE / 32;
+
+/// What one page at a time is compressed with.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    encoder: Option<lz4::Encoder>,
+    out: Box<[u8; COMPRESSED_MAX]>,
+    /// A page that is compared.
+    pub(crate) scratch: Box<Page>,
+}
+
+impl Stream {
+    fn new(compressor: ZramCompressor) -> Self {
+        let encoder = match compressor {
+            ZramCompressor::Lz4 => Some(lz4::Encoder::new()),
+            ZramCompressor::None => None,
+        };
+        Self {
+            encoder,
+            out: Box::new([0; COMPRESSED_MAX]),
+            scratch: Box::new([0; PAGE_SIZE]),
+        }
+    }
+
+    /// What `page` is to be stored as.
+    pub(crate) fn compress<'a>(&'a mut self, page: &'a Page) -> (Form, &'a [u8]) {
+        let encoder = self.encoder.as_mut();
+        let len = encoder.and_then(|encoder| encoder.compress(page, &mut self.out[..]));
+        match len {
+            Some(len) => (Form::Lz4, &self.out[..len]),
+            None => (Form::Raw, page),
+        }
+    }
+}
+
+/// Makes `page` of the bytes that an object has in `form`.
+pub(crate) fn decompress(form: Form, bytes: &[u8], page: &mut Page) -> Result<(), CorruptPage> {
+    match form {
+        Form::Raw => {
+            let raw: &Page = bytes.try_into().map_err(|_| CorruptPage)?;
+            *page = *raw;
+            Ok(())
+        }
+        Form::Lz4 => lz4::decompress(bytes, page),
+        // It has no bytes.
+        Form::Filled => Err(CorruptPage),
+    }
+}
+
+/// One for each thread that compresses at once.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    all: Box<[Mutex<Stream>]>,
+}
+
+impl Streams {
+    pub(crate) fn new(count: usize, compressor: ZramCompressor) -> Self {
+        let streams = (0..count.max(1)).map(|_| Mutex::new(Stream::new(compressor)));
+        Self {
+            all: streams.collect(),
+        }
+    }
+
+    /// The thread's own stream, or one that nobody has, or else its own once it is free.
+    pub(crate) fn get(&self) -> MutexGuard<'_, Stream> {
+        let own = threads::number() % self.all.len();
+        let (before, from_own) = self.all.split_at(own);
+        for stream in from_own.iter().chain(before) {
+            match stream.try_lock() {
+                Ok(stream) => return stream,
+                Err(TryLockError::Poisoned(poisoned)) => return PoisonError::into_inner(poisoned),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        lock(&self.all[own])
+    }
+}
