@@ -10,7 +10,7 @@ use crate::device::{Count, ZramDevice};
 use crate::page::Page;
 
 /// Sectors of a page.
-const PAGE_SECTORS: u32 = 8;
+pub(crate) const PAGE_SECTORS: u32 = 8;
 
 const _: () = assert!((PAGE_SECTORS as usize) << SECTOR_SHIFT == PAGE_SIZE);
 

@@ -1,19 +1,22 @@
 //! [`ZramDevice`]: pages in, pages out.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use pepita_mem::PAGE_SIZE;
+use pepita_sys::blk_mq::BlockDevice;
 use pepita_sys::error::Errno;
 
+use crate::backing::{Backing, Blocks};
 use crate::chunked::Chunked;
 use crate::codec::CorruptPage;
 use crate::config::{Deduplication, ZramConfig};
 use crate::counters::Counters;
 use crate::duplicates::Duplicates;
 use crate::error::ZramError;
-use crate::objects::{Form, Objects};
+use crate::objects::{Form, ObjectId, Objects};
 use crate::page::{self, Page};
 use crate::slot::{Content, Slot};
 use crate::stats::ZramStats;
@@ -62,9 +65,21 @@ pub struct ZramDevice {
     streams: Streams,
     counters: Counters<COUNTS>,
     limit: AtomicU64,
-    born: Instant,
+    pub(crate) born: Instant,
+    pub(crate) backing: Option<Backing>,
     /// Of a page; tests have others.
     pub(crate) hash: fn(&Page) -> u64,
+}
+
+/// The last second that is counted: after 68 years.
+const SECONDS_MAX: u32 = (1 << 31) - 1;
+
+/// Why a page is not there.
+#[derive(Debug)]
+enum Unread {
+    Error(ZramError),
+    /// It is in the backing device.
+    Backed(ObjectId),
 }
 
 /// Counts of a [`ZramDevice`].
@@ -82,12 +97,14 @@ pub(crate) enum Count {
     InvalidIo,
     NotifyFree,
     Corrupt,
+    BdReads,
+    BdWrites,
 }
 
-const COUNTS: usize = Count::Corrupt as usize + 1;
+const COUNTS: usize = Count::BdWrites as usize + 1;
 
 /// What a reset begins anew.
-const SINCE_RESET: [Count; 8] = [
+const SINCE_RESET: [Count; 11] = [
     Count::HugeSince,
     Count::Compacted,
     Count::Reads,
@@ -96,6 +113,9 @@ const SINCE_RESET: [Count; 8] = [
     Count::FailedWrites,
     Count::InvalidIo,
     Count::NotifyFree,
+    Count::Corrupt,
+    Count::BdReads,
+    Count::BdWrites,
 ];
 
 impl ZramDevice {
@@ -105,6 +125,40 @@ impl ZramDevice {
     /// # Errors
     /// [`ZramError::Size`], and [`ZramError::NoMemory`].
     pub fn new(config: ZramConfig) -> Result<Self, ZramError> {
+        Self::make(config, None)
+    }
+
+    /// The same, with a device that pages can be [written back](Self::write_back) to, until this device is dropped.
+    /// Nobody else may write to it meanwhile. What it holds then is of no use.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use pepita_io::RamDevice;
+    /// use pepita_zram::{Idle, WriteBack, ZramConfig, ZramDevice};
+    ///
+    /// let disk = Arc::new(RamDevice::new(2048)); // or a file: `FileDevice`
+    /// let device = ZramDevice::with_backing(ZramConfig::with_size(1 << 20), disk)?;
+    /// device.write_page(7, &std::array::from_fn(|at| (at % 251) as u8))?;
+    /// device.mark_idle(Idle::All);
+    /// assert_eq!(device.write_back(WriteBack::Idle, u64::MAX)?, 1);
+    /// assert_eq!(device.stats().compr_data_size, 0);
+    /// let mut page = [0; 4096];
+    /// device.read_page(7, &mut page)?;
+    /// assert_eq!(page[250], 250);
+    /// # Ok::<(), pepita_zram::ZramError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As those of [`new`](Self::new), and [`ZramError::Backing`] if `backing` cannot be written, has no room for a
+    /// page, or does not open.
+    pub fn with_backing(
+        config: ZramConfig,
+        backing: Arc<impl BlockDevice + 'static>,
+    ) -> Result<Self, ZramError> {
+        Self::make(config, Some(Backing::new(backing)?))
+    }
+
+    fn make(config: ZramConfig, backing: Option<Backing>) -> Result<Self, ZramError> {
         let pages = config.pages();
         let in_range = (1..=PAGES_MAX).contains(&pages);
         let count = u32::try_from(pages).ok().filter(|_| in_range);
@@ -120,10 +174,13 @@ impl ZramDevice {
         };
         let make = || {
             let duplicates = match config.deduplication {
-                Deduplication::On => Some(Duplicates::new(pages)?),
+                Deduplication::On => Some(Duplicates::new()),
                 Deduplication::Off => None,
             };
-            let objects = Objects::new(count + OBJECTS_SPARE, duplicates)?;
+            let blocks = backing
+                .as_ref()
+                .map(|backing| Blocks::new(backing.blocks()));
+            let objects = Objects::new(count + OBJECTS_SPARE, duplicates, blocks.transpose()?)?;
             Ok((Chunked::new(count as usize)?, objects))
         };
         let made: Result<_, Errno> = make();
@@ -137,6 +194,7 @@ impl ZramDevice {
             counters: Counters::default(),
             limit: config.mem_limit.unwrap_or(0).into(),
             born: Instant::now(),
+            backing,
             hash: page::hash,
         })
     }
@@ -159,7 +217,14 @@ impl ZramDevice {
             return Ok(());
         };
         let locked = slot.lock();
-        self.read_content(page_index, locked.content(), page)
+        match self.read_content(page_index, locked.content(), page) {
+            Ok(()) => Ok(()),
+            Err(Unread::Error(error)) => Err(error),
+            Err(Unread::Backed(id)) => {
+                drop(locked);
+                self.read_backed(page_index, id, page)
+            }
+        }
     }
 
     /// Writes a page.
@@ -187,8 +252,24 @@ impl ZramDevice {
     ) -> Result<(), ZramError> {
         let slot = self.slot_to_write(page_index)?;
         let mut locked = slot.lock();
-        let read = self.read_content(page_index, locked.content(), scratch);
-        read.inspect_err(|_| self.count(Count::FailedWrites))?;
+        loop {
+            let content = locked.content();
+            let read = match self.read_content(page_index, content, scratch) {
+                Ok(()) => break,
+                Err(Unread::Error(error)) => Err(error),
+                Err(Unread::Backed(id)) => {
+                    drop(locked);
+                    let read = self.read_backed(page_index, id, scratch);
+                    locked = slot.lock();
+                    read
+                }
+            };
+            read.inspect_err(|_| self.count(Count::FailedWrites))?;
+            // Else it was written meanwhile.
+            if locked.content() == content {
+                break;
+            }
+        }
         change(scratch);
         let content = self.store(scratch)?;
         self.account(content, 1);
@@ -239,7 +320,8 @@ impl ZramDevice {
             pages_stored: pages,
             zero_pages: count(Count::Zero),
             same_pages: count(Count::Same),
-            duplicate_pages: with_bytes.saturating_sub(self.objects.stored()),
+            duplicate_pages: with_bytes
+                .saturating_sub(self.objects.stored() + self.objects.blocks_in_use()),
             pages_compacted: count(Count::Compacted),
             huge_pages: self.objects.raw(),
             huge_pages_since: count(Count::HugeSince),
@@ -250,6 +332,9 @@ impl ZramDevice {
             invalid_io: count(Count::InvalidIo),
             notify_free: count(Count::NotifyFree),
             corrupt_reads: count(Count::Corrupt),
+            bd_count: self.objects.blocks_in_use(),
+            bd_reads: count(Count::BdReads),
+            bd_writes: count(Count::BdWrites),
         }
     }
 
@@ -285,7 +370,6 @@ impl ZramDevice {
         for count in SINCE_RESET {
             self.counters.clear(count as usize);
         }
-        self.counters.clear(Count::Corrupt as usize);
     }
 
     /// The page's slot; none if no page nearby was ever written.
@@ -348,6 +432,7 @@ impl ZramDevice {
                 || decompress(form, bytes, scratch).is_ok() && **scratch == *page
         });
         if let Some(id) = shared {
+            self.objects.get(id).touch(self.now());
             return Ok(Content::Object(id));
         }
         let (form, bytes) = stream.compress(page);
@@ -358,13 +443,14 @@ impl ZramDevice {
         Ok(Content::Object(id))
     }
 
-    /// Writes the data of `content`, whose slot the caller has locked, to `page`.
+    /// Writes the data of `content`, whose slot the caller has locked, to `page`. If that is in the backing device,
+    /// the caller becomes a user of the object, for [`read_backed`](Self::read_backed).
     fn read_content(
         &self,
         page_index: u64,
         content: Content,
         page: &mut Page,
-    ) -> Result<(), ZramError> {
+    ) -> Result<(), Unread> {
         let id = match content {
             Content::Nothing => {
                 page.fill(0);
@@ -379,20 +465,54 @@ impl ZramDevice {
         };
         let object = self.objects.get(id);
         let hash = object.hash.load(Ordering::Relaxed);
-        let read = self.objects.read(id, |form, bytes| {
-            if form == Form::Filled {
-                page::fill(page, hash);
-                return Ok(form);
-            }
-            decompress(form, bytes, page).map(|()| form)
+        object.touch(self.now());
+        let (form, read) = self.objects.read(id, |form, bytes| {
+            let read = match form {
+                Form::Filled | Form::Backed => Ok(()),
+                Form::Raw | Form::Lz4 => decompress(form, bytes, page),
+            };
+            (form, read)
         });
-        if read.is_ok_and(|form| form == Form::Filled || (self.hash)(page) == hash) {
+        match form {
+            Form::Filled => {
+                page::fill(page, hash);
+                return Ok(());
+            }
+            Form::Backed if object.pin() => return Err(Unread::Backed(id)),
+            _ => {}
+        }
+        if read.is_ok() && (self.hash)(page) == hash {
             return Ok(());
         }
+        Err(Unread::Error(self.corrupt(page_index, page)))
+    }
+
+    /// Reads a page whose object was written back, and lets go of that. It takes as long as the backing device does.
+    fn read_backed(&self, page_index: u64, id: ObjectId, page: &mut Page) -> Result<(), ZramError> {
+        let hash = self.objects.get(id).hash.load(Ordering::Relaxed);
+        let backing = self.backing.as_ref().zip(self.objects.block(id));
+        let read = backing.map_or(Err(Errno::EIO), |(backing, block)| {
+            backing.read(block, page)
+        });
+        self.count(Count::BdReads);
+        self.objects.release(id);
+        if let Err(errno) = read {
+            page.fill(0);
+            self.count(Count::FailedReads);
+            return Err(ZramError::Backing { errno });
+        }
+        if (self.hash)(page) != hash {
+            return Err(self.corrupt(page_index, page));
+        }
+        Ok(())
+    }
+
+    /// Counts a corrupt page, of which `page` shows nothing.
+    fn corrupt(&self, page_index: u64, page: &mut Page) -> ZramError {
         page.fill(0);
         self.count(Count::FailedReads);
         self.count(Count::Corrupt);
-        Err(ZramError::Corrupt { page: page_index })
+        ZramError::Corrupt { page: page_index }
     }
 
     fn clear(&self, slot: Option<&Slot>) {
@@ -431,8 +551,9 @@ impl ZramDevice {
     }
 
     /// Seconds since the device was made.
-    fn now(&self) -> u32 {
-        u32::try_from(self.born.elapsed().as_secs()).unwrap_or(u32::MAX)
+    pub(crate) fn now(&self) -> u32 {
+        let seconds = u32::try_from(self.born.elapsed().as_secs());
+        seconds.unwrap_or(u32::MAX).min(SECONDS_MAX)
     }
 }
 
@@ -443,4 +564,4 @@ impl From<CorruptPage> for Errno {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

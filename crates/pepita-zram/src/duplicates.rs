@@ -1,9 +1,7 @@
 //! [`Duplicates`]: finds the objects of pages that are the same, by a hash of the page.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-
-use pepita_sys::error::Errno;
+use std::sync::{Mutex, MutexGuard};
 
 use crate::objects::{Object, ObjectId};
 use crate::store::lock;
@@ -13,57 +11,95 @@ const STRIPES: usize = 64;
 
 /// Chains of objects whose hashes have some bits in common. An object has the number of the next one plus 1,
 /// and 0 at the end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Duplicates {
     stripes: Box<[Stripe]>,
-    buckets: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
-struct Stripe {
-    heads: Mutex<Box<[u32]>>,
+struct Stripe(Mutex<Chains>);
+
+/// The chains of a stripe: a power of two, and about as many as there are objects.
+#[derive(Debug, Default)]
+struct Chains {
+    heads: Vec<u32>,
+    objects: usize,
+}
+
+impl Chains {
+    /// Where the chain of a hash begins. The lowest bits have chosen the stripe.
+    const fn bucket(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & (self.heads.len() - 1)
+    }
+
+    fn push(&mut self, hash: u64, id: ObjectId, object: &Object) {
+        let bucket = self.bucket(hash);
+        object.next.store(self.heads[bucket], Ordering::Relaxed);
+        self.heads[bucket] = id.0 + 1;
+    }
+
+    /// Makes twice as many chains. Without memory they stay, and grow longer.
+    fn grow<'o>(&mut self, get: impl Fn(ObjectId) -> &'o Object) {
+        let mut heads = Vec::new();
+        let more = (self.heads.len() * 2).max(16);
+        if heads.try_reserve_exact(more).is_err() {
+            return;
+        }
+        heads.resize(more, 0);
+        for mut at in std::mem::replace(&mut self.heads, heads) {
+            while let Some(number) = at.checked_sub(1) {
+                let object = get(ObjectId(number));
+                at = object.next.load(Ordering::Relaxed);
+                self.push(
+                    object.hash.load(Ordering::Relaxed),
+                    ObjectId(number),
+                    object,
+                );
+            }
+        }
+    }
 }
 
 impl Duplicates {
-    /// For about `objects` objects. Memory comes with use: 4 bytes for each.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    pub(crate) fn new(objects: u64) -> Result<Self, Errno> {
-        let buckets = objects.div_ceil(STRIPES as u64).next_power_of_two();
-        let len = usize::try_from(buckets).map_err(|_| Errno::ENOMEM)?;
-        let stripe = || Stripe {
-            // Zeroed by the allocator, which leaves large pieces to the host.
-            heads: Mutex::new(vec![0; len].into_boxed_slice()),
-        };
-        Ok(Self {
-            stripes: (0..STRIPES).map(|_| stripe()).collect(),
-            buckets,
-        })
+    pub(crate) fn new() -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+        }
     }
 
-    /// Adds an object.
-    pub(crate) fn insert(&self, hash: u64, id: ObjectId, object: &Object) {
-        let (mut heads, bucket) = self.heads(hash);
-        object.next.store(heads[bucket], Ordering::Relaxed);
-        heads[bucket] = id.0 + 1;
+    /// Adds an object. Where there is no memory for it, it is left out.
+    pub(crate) fn insert<'o>(&self, hash: u64, id: ObjectId, get: impl Fn(ObjectId) -> &'o Object) {
+        let mut chains = self.chains(hash);
+        if chains.objects >= chains.heads.len() {
+            chains.grow(&get);
+        }
+        if !chains.heads.is_empty() {
+            chains.objects += 1;
+            chains.push(hash, id, get(id));
+        }
     }
 
-    /// Takes an object out.
+    /// Takes an object out, if it is there.
     pub(crate) fn remove<'o>(&self, hash: u64, id: ObjectId, get: impl Fn(ObjectId) -> &'o Object) {
-        let (mut heads, bucket) = self.heads(hash);
-        let next = get(id).next.load(Ordering::Relaxed);
-        if heads[bucket] == id.0 + 1 {
-            heads[bucket] = next;
+        let mut chains = self.chains(hash);
+        if chains.heads.is_empty() {
             return;
         }
-        let mut at = heads[bucket];
+        let bucket = chains.bucket(hash);
+        let next = get(id).next.load(Ordering::Relaxed);
+        let mut at = chains.heads[bucket];
+        if at == id.0 + 1 {
+            chains.heads[bucket] = next;
+            chains.objects -= 1;
+            return;
+        }
         while let Some(number) = at.checked_sub(1) {
             let object = get(ObjectId(number));
             at = object.next.load(Ordering::Relaxed);
             if at == id.0 + 1 {
                 object.next.store(next, Ordering::Relaxed);
+                chains.objects -= 1;
                 return;
             }
         }
@@ -76,8 +112,11 @@ impl Duplicates {
         skip: usize,
         get: impl Fn(ObjectId) -> &'o Object,
     ) -> Option<ObjectId> {
-        let (heads, bucket) = self.heads(hash);
-        let mut at = heads[bucket];
+        let chains = self.chains(hash);
+        if chains.heads.is_empty() {
+            return None;
+        }
+        let mut at = chains.heads[chains.bucket(hash)];
         let mut left = skip;
         while let Some(number) = at.checked_sub(1) {
             let object = get(ObjectId(number));
@@ -93,16 +132,14 @@ impl Duplicates {
         None
     }
 
-    /// Bytes of the table, as if all of it were in use.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.buckets * STRIPES as u64 * 4
+    /// Bytes of the table.
+    pub(crate) fn bytes(&self) -> usize {
+        let heads = |stripe: &Stripe| lock(&stripe.0).heads.capacity() * 4;
+        size_of_val::<[_]>(&self.stripes) + self.stripes.iter().map(heads).sum::<usize>()
     }
 
-    fn heads(&self, hash: u64) -> (std::sync::MutexGuard<'_, Box<[u32]>>, usize) {
-        #[expect(clippy::cast_possible_truncation, reason = "small enough for any")]
-        let stripe = (hash % STRIPES as u64) as usize;
-        let bucket = (hash >> 32) & (self.buckets - 1);
-        let bucket = usize::try_from(bucket).unwrap_or_default();
-        (lock(&self.stripes[stripe].heads), bucket)
+    #[expect(clippy::cast_possible_truncation, reason = "below the count")]
+    fn chains(&self, hash: u64) -> MutexGuard<'_, Chains> {
+        lock(&self.stripes[(hash % STRIPES as u64) as usize].0)
     }
 }

@@ -36,6 +36,15 @@ pub enum ZramError {
         /// What the system said.
         errno: Errno,
     },
+    /// There is no backing device.
+    #[error("the device has no backing device: make it by `ZramDevice::with_backing`")]
+    NoBacking,
+    /// The backing device refuses to be one, or failed.
+    #[error("the backing device: {errno}")]
+    Backing {
+        /// What it said: `EROFS` and `EINVAL` if pages cannot be written to it.
+        errno: Errno,
+    },
     /// What is stored for the page is not what was written.
     #[error(
         "page {page} is corrupt: what is stored does not have the checksum that it was stored with"
@@ -52,9 +61,10 @@ impl ZramError {
     #[must_use]
     pub const fn errno(&self) -> Errno {
         match self {
-            Self::Size { .. } => Errno::EINVAL,
+            Self::Size { .. } | Self::NoBacking => Errno::EINVAL,
             Self::PastEnd { .. } => Errno::EIO,
             Self::MemLimit { .. } | Self::NoMemory { .. } => Errno::ENOSPC,
+            Self::Backing { errno } => *errno,
             Self::Corrupt { .. } => Errno::EBADMSG,
         }
     }
@@ -85,6 +95,7 @@ impl From<ZramError> for KernelError {
             ZramError::Corrupt { .. } => "reading a zram page",
             ZramError::MemLimit { .. } | ZramError::NoMemory { .. } => "writing a zram page",
             ZramError::PastEnd { .. } => "reaching a zram page",
+            ZramError::NoBacking | ZramError::Backing { .. } => "a backing device of zram",
         };
         Self::from_errno(operation, error.errno())
     }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod backing;
 mod block;
 mod chunked;
 mod codec;
@@ -8,6 +9,7 @@ mod counters;
 mod device;
 mod duplicates;
 mod error;
+mod idle;
 mod objects;
 mod page;
 mod slot;
@@ -20,4 +22,5 @@ pub use block::ZramLane;
 pub use config::{Deduplication, ZramCompressor, ZramConfig};
 pub use device::ZramDevice;
 pub use error::ZramError;
+pub use idle::{Idle, WriteBack};
 pub use stats::{StatLine, ZramStats};

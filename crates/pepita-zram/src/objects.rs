@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use pepita_mem::PAGE_SIZE;
 use pepita_sys::error::Errno;
 
+use crate::backing::Blocks;
 use crate::chunked::Chunked;
 use crate::counters::Counters;
 use crate::duplicates::Duplicates;
@@ -29,6 +30,8 @@ pub(crate) enum Form {
     Raw = 2,
     /// An LZ4 block.
     Lz4 = 3,
+    /// No bytes: the page is in a block of the backing device.
+    Backed = 4,
 }
 
 /// Where an object's bytes are, and what: in one number, with 0 for none.
@@ -49,11 +52,24 @@ impl Word {
         Self((Form::Filled as u64) << Self::FORM_SHIFT)
     }
 
+    const fn backed(block: u64) -> Self {
+        Self(((Form::Backed as u64) << Self::FORM_SHIFT) | block)
+    }
+
+    /// The block that the page was written back to.
+    const fn block(self) -> Option<u64> {
+        match self.form() {
+            Some(Form::Backed) => Some(self.0 & ((1 << Self::FORM_SHIFT) - 1)),
+            _ => None,
+        }
+    }
+
     const fn form(self) -> Option<Form> {
         match self.0 >> Self::FORM_SHIFT {
             1 => Some(Form::Filled),
             2 => Some(Form::Raw),
             3 => Some(Form::Lz4),
+            4 => Some(Form::Backed),
             _ => None,
         }
     }
@@ -80,11 +96,41 @@ pub(crate) struct Object {
     refs: AtomicU32,
     /// The next object in the chain of [`Duplicates`].
     pub(crate) next: AtomicU32,
-    /// When it was last read or written, in seconds of the device's life.
-    pub(crate) used_at: AtomicU32,
+    /// When it was last read or written, in seconds of the device's life, and [`IDLE`].
+    used_at: AtomicU32,
 }
 
+/// The bit of an object that was marked as idle, and not used since.
+const IDLE: u32 = 1 << 31;
+
 impl Object {
+    /// Notes that it is used.
+    pub(crate) fn touch(&self, now: u32) {
+        // Written only where it changes, so that readers of the same object do not take its line from each other.
+        if self.used_at.load(Ordering::Relaxed) != now {
+            self.used_at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Marks it as idle if it was not used after `until`; says whether that is so.
+    pub(crate) fn mark_idle(&self, until: u32) -> bool {
+        let used_at = self.used_at.load(Ordering::Relaxed);
+        let is_idle = used_at & !IDLE <= until;
+        if is_idle {
+            // Who uses it meanwhile has it not idle.
+            let (set, seen) = (Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self
+                .used_at
+                .compare_exchange(used_at, used_at | IDLE, set, seen);
+        }
+        is_idle
+    }
+
+    /// Whether it was marked as idle, and not used since.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.used_at.load(Ordering::Relaxed) & IDLE != 0
+    }
+
     /// One more user, unless it is on its way out.
     pub(crate) fn pin(&self) -> bool {
         let more = |refs: u32| refs.checked_add(1).filter(|_| refs > 0);
@@ -104,6 +150,7 @@ pub(crate) struct Objects {
     free: [Mutex<Vec<u32>>; SHARDS],
     pub(crate) store: Store,
     duplicates: Option<Duplicates>,
+    blocks: Option<Blocks>,
     counters: Counters<3>,
 }
 
@@ -123,7 +170,11 @@ impl Objects {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn new(max: u32, duplicates: Option<Duplicates>) -> Result<Self, Errno> {
+    pub(crate) fn new(
+        max: u32,
+        duplicates: Option<Duplicates>,
+        blocks: Option<Blocks>,
+    ) -> Result<Self, Errno> {
         Ok(Self {
             all: Chunked::new(max as usize)?,
             capacity: max,
@@ -131,6 +182,7 @@ impl Objects {
             free: Default::default(),
             store: Store::new(u64::from(max))?,
             duplicates,
+            blocks,
             counters: Counters::default(),
         })
     }
@@ -165,13 +217,13 @@ impl Objects {
         object.refs.store(1, Ordering::Release);
         self.count(form, bytes.len(), 1);
         if let Some(duplicates) = self.duplicates.as_ref().filter(|_| !bytes.is_empty()) {
-            duplicates.insert(hash, id, object);
+            duplicates.insert(hash, id, |id| self.get(id));
         }
         Ok(id)
     }
 
     fn count(&self, form: Form, len: usize, sign: i64) {
-        if form != Form::Filled {
+        if len > 0 {
             self.counters.add(Count::Stored as usize, sign);
             let len = i64::try_from(len).unwrap_or_default();
             self.counters.add(Count::Bytes as usize, sign * len);
@@ -238,6 +290,63 @@ impl Objects {
         word.form().expect("its users keep it")
     }
 
+    /// The block that the object was written back to. The caller is one of its users.
+    pub(crate) fn block(&self, id: ObjectId) -> Option<u64> {
+        Word(self.get(id).word.load(Ordering::Acquire)).block()
+    }
+
+    /// A block for an object; none if there is none.
+    pub(crate) fn take_block(&self) -> Option<u64> {
+        self.blocks.as_ref()?.take()
+    }
+
+    /// Frees a block that no object has.
+    pub(crate) fn give_block(&self, block: u64) {
+        if let Some(blocks) = &self.blocks {
+            blocks.give(block);
+        }
+    }
+
+    /// Blocks that objects have, or are about to have.
+    pub(crate) fn blocks_in_use(&self) -> u64 {
+        self.blocks.as_ref().map_or(0, Blocks::in_use)
+    }
+
+    /// Notes that the object, of which the caller is a user, is in `block` by now, and frees its memory.
+    pub(crate) fn set_backed(&self, id: ObjectId, block: u64) {
+        let object = self.get(id);
+        let mut word = Word(object.word.load(Ordering::Acquire));
+        while let (Some((place, len)), Some(form)) = (word.bytes(), word.form()) {
+            let (set, seen) = (Ordering::AcqRel, Ordering::Acquire);
+            let new = Word::backed(block).0;
+            match object.word.compare_exchange(word.0, new, set, seen) {
+                Ok(_) => {
+                    self.leave_duplicates(id);
+                    self.store.remove(place);
+                    self.count(form, len, -1);
+                    return;
+                }
+                Err(moved) => word = Word(moved),
+            }
+        }
+        // It is in another block.
+        self.give_block(block);
+    }
+
+    /// Nobody else finds it as a duplicate.
+    fn leave_duplicates(&self, id: ObjectId) {
+        if let Some(duplicates) = &self.duplicates {
+            let hash = self.get(id).hash.load(Ordering::Relaxed);
+            duplicates.remove(hash, id, |id| self.get(id));
+        }
+    }
+
+    /// Objects with one more user each, which are to be released; numbers of others in between are left out.
+    pub(crate) fn pin_each(&self) -> impl Iterator<Item = (ObjectId, &Object)> {
+        let pinned = self.all.iter().filter(|(_, object)| object.pin());
+        pinned.filter_map(|(index, object)| Some((ObjectId(u32::try_from(index).ok()?), object)))
+    }
+
     /// One user less; says what the object was like, if it was the last one.
     pub(crate) fn release(&self, id: ObjectId) -> Option<Form> {
         let object = self.get(id);
@@ -246,13 +355,13 @@ impl Objects {
         }
         let word = Word(object.word.swap(Word::NONE.0, Ordering::AcqRel));
         let form = word.form()?;
-        if let Some(duplicates) = self.duplicates.as_ref().filter(|_| form != Form::Filled) {
-            let hash = object.hash.load(Ordering::Relaxed);
-            duplicates.remove(hash, id, |id| self.get(id));
-        }
         if let Some((place, len)) = word.bytes() {
+            self.leave_duplicates(id);
             self.store.remove(place);
             self.count(form, len, -1);
+        }
+        if let Some(block) = word.block() {
+            self.give_block(block);
         }
         lock(&self.free[threads::shard()]).push(id.0);
         Some(form)
@@ -293,7 +402,7 @@ impl Objects {
         let free = self.free.iter().map(|ids| lock(ids).capacity() * 4);
         let books = self.all.bytes() + free.sum::<usize>();
         let chains = self.duplicates.as_ref().map_or(0, Duplicates::bytes);
-        books as u64 + chains + self.store.metadata_bytes()
+        (books + chains) as u64 + self.store.metadata_bytes()
     }
 
     fn new_id(&self) -> Result<ObjectId, StoreError> {

@@ -51,6 +51,12 @@ pub struct ZramStats {
     pub notify_free: u64,
     /// Times that a page was found to be corrupt.
     pub corrupt_reads: u64,
+    /// Pages of the backing device that are in use.
+    pub bd_count: u64,
+    /// Pages that were read from it.
+    pub bd_reads: u64,
+    /// Pages that were written to it.
+    pub bd_writes: u64,
 }
 
 impl ZramStats {
@@ -96,6 +102,12 @@ impl ZramStats {
             self.invalid_io,
             self.notify_free,
         ])
+    }
+
+    /// The three numbers of `/sys/block/zramN/bd_stat`, in pages of 4096 bytes.
+    #[must_use]
+    pub const fn bd_stat(&self) -> StatLine<3> {
+        StatLine([self.bd_count, self.bd_reads, self.bd_writes])
     }
 
     pub(crate) const fn orig_bytes(pages: u64) -> u64 {

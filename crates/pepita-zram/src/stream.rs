@@ -57,8 +57,8 @@ pub(crate) fn decompress(form: Form, bytes: &[u8], page: &mut Page) -> Result<()
             Ok(())
         }
         Form::Lz4 => lz4::decompress(bytes, page),
-        // It has no bytes.
-        Form::Filled => Err(CorruptPage),
+        // They have no bytes.
+        Form::Filled | Form::Backed => Err(CorruptPage),
     }
 }
 

@@ -7,7 +7,7 @@ use pepita_zram::{Deduplication, ZramCompressor, ZramConfig, ZramDevice};
 #[test]
 fn it_keeps_the_contract_whatever_its_size_and_configuration() {
     // Few pages, some, and more than is ever used.
-    for size in [32 << 10, 37 * 4096, 8 << 20, 1 << 42] {
+    for size in [32 << 10, 37 * 4096, 1 << 40] {
         for config in [
             ZramConfig::with_size(size),
             ZramConfig::with_size(size).compressor(ZramCompressor::None),

@@ -14,8 +14,15 @@ fn small() -> ZramDevice {
     device(ZramConfig::with_size(PAGES * PAGE_SIZE as u64))
 }
 
+/// The same, with room elsewhere for half of its pages.
+fn small_backed() -> ZramDevice {
+    let config = ZramConfig::with_size(PAGES * PAGE_SIZE as u64);
+    let elsewhere = pepita_io::RamDevice::new(PAGES / 2 * 8);
+    ZramDevice::with_backing(config, Arc::new(elsewhere)).expect("it can be one")
+}
+
 /// A page of one of the kinds that are stored in ways of their own.
-fn page_of(kind: u8, number: u64) -> Page {
+pub(crate) fn page_of(kind: u8, number: u64) -> Page {
     let mut page = [0; PAGE_SIZE];
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut random = || {
@@ -47,7 +54,7 @@ fn page_of(kind: u8, number: u64) -> Page {
 }
 
 #[track_caller]
-fn holds(device: &ZramDevice, index: u64, wanted: &Page) {
+pub(crate) fn holds(device: &ZramDevice, index: u64, wanted: &Page) {
     let mut page = [0xaa; PAGE_SIZE];
     device.read_page(index, &mut page).expect("it is readable");
     assert!(page == *wanted, "page {index} is another");
@@ -338,8 +345,17 @@ fn thread_of(device: &ZramDevice, seed: u64, steps: u32) {
                 let page = page_of(random(5) as u8, random(6));
                 device.write_page(shared, &page).unwrap();
                 device.read_page(shared, &mut scratch).unwrap();
-                if random(30) == 0 {
-                    device.compact();
+                match random(30) {
+                    0 => {
+                        device.compact();
+                    }
+                    1..=4 if device.backing.is_some() => {
+                        device.mark_idle(crate::Idle::All);
+                        device
+                            .write_back(crate::WriteBack::Idle, random(20))
+                            .unwrap();
+                    }
+                    _ => {}
                 }
             }
         }
@@ -352,8 +368,8 @@ fn thread_of(device: &ZramDevice, seed: u64, steps: u32) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn two_threads_find_what_they_wrote(seed in any::<u64>()) {
-        let device = small();
+    fn two_threads_find_what_they_wrote(seed in any::<u64>(), backed in any::<bool>()) {
+        let device = if backed { small_backed() } else { small() };
         thread::scope(|scope| {
             for thread in 0..2 {
                 let device = &device;
@@ -365,6 +381,7 @@ proptest! {
         device.reset();
         assert_eq!(device.objects.stored(), 0);
         assert_eq!(device.stats().mem_used_total, 0);
+        assert_eq!(device.stats().bd_count, 0);
     }
 }
 
@@ -388,7 +405,7 @@ fn after_random_churn_the_memory_is_back_at_the_start() {
     let start = fill();
     let books = device.stats().metadata_bytes;
     let mut state = 1_u64;
-    for _ in 0..60_000 {
+    for _ in 0..30_000 {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
