@@ -41,7 +41,7 @@ impl Store {
     }
 
     /// Takes the emptiest span out of the lists of its class, if there is room for its objects elsewhere, or fewer
-    /// pages would do for them.
+    /// pages would do for those that do not fit there.
     fn begin_emptying(&self, class: usize) -> Option<Emptied> {
         let mut lists = lock(&self.classes[class].lists);
         let open = lists.open.iter().flatten();
@@ -50,8 +50,9 @@ impl Store {
         let room: usize = open.map(|id| lock(&self.span(*id).book).free()).sum();
         let span = self.span(id);
         let mut book = lock(&span.book);
-        let fits_elsewhere = book.live() <= room - book.free();
-        if !fits_elsewhere && book.pages_needed() >= book.touched {
+        let elsewhere = room - book.free();
+        let fits_elsewhere = book.live() <= elsewhere;
+        if !fits_elsewhere && book.pages_without(elsewhere) >= book.touched {
             return None;
         }
         lists.take_out(self, &mut book);

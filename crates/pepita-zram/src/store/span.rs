@@ -87,9 +87,10 @@ impl Book {
         self.shape.map_or(0, |shape| self.live * 4 / shape.count)
     }
 
-    /// The pages that its objects would take from the first place on.
-    pub(super) fn pages_needed(&self) -> usize {
-        self.shape.map_or(0, |shape| pages(self.live * shape.bytes))
+    /// The pages that it would take, from the first place on, if `elsewhere` of its objects went.
+    pub(super) fn pages_without(&self, elsewhere: usize) -> usize {
+        let left = self.live.saturating_sub(elsewhere);
+        self.shape.map_or(0, |shape| pages(left * shape.bytes))
     }
 
     /// The places that are taken, with their owners.
