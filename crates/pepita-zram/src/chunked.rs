@@ -57,11 +57,17 @@ impl<T: Default> Chunked<T> {
 
     /// All elements that are there, with their indices.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
-        let chunks = self.chunks.iter().enumerate();
-        chunks.flat_map(|(at, chunk)| {
+        self.iter_from(0)
+    }
+
+    /// The same from `index` on.
+    pub(crate) fn iter_from(&self, index: usize) -> impl Iterator<Item = (usize, &T)> {
+        let chunks = self.chunks.iter().enumerate().skip(index / CHUNK);
+        let elements = chunks.flat_map(|(at, chunk)| {
             let elements = chunk.get().into_iter().flatten().enumerate();
             elements.map(move |(index, element)| (at * CHUNK + index, element))
-        })
+        });
+        elements.skip_while(move |(at, _)| *at < index)
     }
 
     /// Bytes that it takes.
@@ -86,6 +92,8 @@ mod tests {
         assert!(array.get(0).is_none() && array.get(512).is_some());
         assert_eq!(array.bytes(), empty + 512 * 4);
         assert_eq!(array.iter().map(|(index, _)| index).next(), Some(512));
+        let from: Vec<usize> = array.iter_from(1021).map(|(index, _)| index).collect();
+        assert_eq!(from, [1021, 1022, 1023]);
         assert!(array.get_or_make(1024).is_err(), "behind the end");
     }
 }

@@ -119,8 +119,8 @@ const SINCE_RESET: [Count; 11] = [
 ];
 
 impl ZramDevice {
-    /// A device without data. Its books take 8 bytes for each page, once a page nearby was written, and 36 for each
-    /// object.
+    /// A device without data. Its books take 8 bytes for each page, once a page nearby was written, and about 45
+    /// for each object.
     ///
     /// # Errors
     /// [`ZramError::Size`], and [`ZramError::NoMemory`].

@@ -75,7 +75,7 @@ impl ZramDevice {
         };
         let Some(until) = until else { return 0 };
         let mut marked = 0;
-        for (id, object) in self.objects.pin_each() {
+        for (id, object) in self.objects.pin_each(0) {
             if takes_memory(self.objects.form(id)) && object.mark_idle(until) {
                 marked += 1;
             }
@@ -91,13 +91,27 @@ impl ZramDevice {
     /// # Errors
     /// [`ZramError::NoBacking`]; [`ZramError::Backing`] if a write failed, whose page stays where it was.
     pub fn write_back(&self, which: WriteBack, max: u64) -> Result<u64, ZramError> {
+        self.write_back_from(which, max, &mut Some(0))
+    }
+
+    /// The same from an object on, if there is one, which becomes the one to go on with: none at the end.
+    pub(crate) fn write_back_from(
+        &self,
+        which: WriteBack,
+        max: u64,
+        from: &mut Option<u32>,
+    ) -> Result<u64, ZramError> {
         let backing = self.backing.as_ref().ok_or(ZramError::NoBacking)?;
         let mut batch = Vec::with_capacity(usize::from(DEPTH));
         let (mut begun, mut done) = (0, 0);
         let mut outcome = Ok(());
-        for (id, object) in self.objects.pin_each() {
+        let Some(first) = from.take() else {
+            return Ok(0);
+        };
+        for (id, object) in self.objects.pin_each(first) {
             if begun == max || outcome.is_err() {
                 self.objects.release(id);
+                *from = Some(id.0);
                 break;
             }
             match self.begin_write_back(backing, which, id, object) {

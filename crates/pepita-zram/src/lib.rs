@@ -17,6 +17,7 @@ mod stats;
 mod store;
 mod stream;
 mod threads;
+mod upkeep;
 
 pub use block::ZramLane;
 pub use config::{Deduplication, ZramCompressor, ZramConfig};
@@ -24,3 +25,4 @@ pub use device::ZramDevice;
 pub use error::ZramError;
 pub use idle::{Idle, WriteBack};
 pub use stats::{StatLine, ZramStats};
+pub use upkeep::{Upkeep, UpkeepPolicy, UpkeepReport};

@@ -341,9 +341,12 @@ impl Objects {
         }
     }
 
-    /// Objects with one more user each, which are to be released; numbers of others in between are left out.
-    pub(crate) fn pin_each(&self) -> impl Iterator<Item = (ObjectId, &Object)> {
-        let pinned = self.all.iter().filter(|(_, object)| object.pin());
+    /// Objects from a number on, with one more user each, which is to be released.
+    pub(crate) fn pin_each(&self, from: u32) -> impl Iterator<Item = (ObjectId, &Object)> {
+        let pinned = self
+            .all
+            .iter_from(from as usize)
+            .filter(|(_, object)| object.pin());
         pinned.filter_map(|(index, object)| Some((ObjectId(u32::try_from(index).ok()?), object)))
     }
 
