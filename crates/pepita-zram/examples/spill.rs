@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use pepita_io::FileDevice;
-use pepita_zram::{Idle, WriteBack, ZramConfig, ZramDevice};
+use pepita_zram::{Idle, PageKind, ZramConfig, ZramDevice};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).ok_or("name a file to spill to")?;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("in memory {} bytes", stats.mem_used_total);
 
     device.mark_idle(Idle::All);
-    let written = device.write_back(WriteBack::Idle, u64::MAX)?;
+    let written = device.write_back(PageKind::Idle, u64::MAX)?;
     device.compact();
     println!(
         "written back {written}, in memory {} bytes",

@@ -11,17 +11,17 @@ use pepita_sys::error::Errno;
 
 use crate::backing::{Backing, Blocks};
 use crate::chunked::Chunked;
-use crate::codec::CorruptPage;
 use crate::config::{Deduplication, ZramConfig};
 use crate::counters::Counters;
 use crate::duplicates::Duplicates;
 use crate::error::ZramError;
-use crate::objects::{Form, ObjectId, Objects};
+use crate::objects::{Form, Objects};
 use crate::page::{self, Page};
+use crate::reading::Unread;
 use crate::slot::{Content, Slot};
 use crate::stats::ZramStats;
 use crate::store::StoreError;
-use crate::stream::{Streams, decompress};
+use crate::stream::Streams;
 
 /// The most pages of a device: 16 TiB, less what has a number of its own.
 const PAGES_MAX: u64 = u32::MAX as u64 - OBJECTS_SPARE as u64 - 1;
@@ -62,7 +62,7 @@ pub struct ZramDevice {
     config: ZramConfig,
     slots: Chunked<Slot>,
     pub(crate) objects: Objects,
-    streams: Streams,
+    pub(crate) streams: Streams,
     counters: Counters<COUNTS>,
     limit: AtomicU64,
     pub(crate) born: Instant,
@@ -73,14 +73,6 @@ pub struct ZramDevice {
 
 /// The last second that is counted: after 68 years.
 const SECONDS_MAX: u32 = (1 << 31) - 1;
-
-/// Why a page is not there.
-#[derive(Debug)]
-enum Unread {
-    Error(ZramError),
-    /// It is in the backing device.
-    Backed(ObjectId),
-}
 
 /// Counts of a [`ZramDevice`].
 #[derive(Debug, Clone, Copy)]
@@ -134,13 +126,13 @@ impl ZramDevice {
     /// ```
     /// use std::sync::Arc;
     /// use pepita_io::RamDevice;
-    /// use pepita_zram::{Idle, WriteBack, ZramConfig, ZramDevice};
+    /// use pepita_zram::{Idle, PageKind, ZramConfig, ZramDevice};
     ///
     /// let disk = Arc::new(RamDevice::new(2048)); // or a file: `FileDevice`
     /// let device = ZramDevice::with_backing(ZramConfig::with_size(1 << 20), disk)?;
     /// device.write_page(7, &std::array::from_fn(|at| (at % 251) as u8))?;
     /// device.mark_idle(Idle::All);
-    /// assert_eq!(device.write_back(WriteBack::Idle, u64::MAX)?, 1);
+    /// assert_eq!(device.write_back(PageKind::Idle, u64::MAX)?, 1);
     /// assert_eq!(device.stats().compr_data_size, 0);
     /// let mut page = [0; 4096];
     /// device.read_page(7, &mut page)?;
@@ -408,9 +400,13 @@ impl ZramDevice {
         let done = self.store_somehow(page);
         done.map_err(|error| {
             self.count(Count::FailedWrites);
-            let limit = self.limit.load(Ordering::Relaxed);
-            ZramError::of_store(error, Some(limit).filter(|limit| *limit > 0))
+            self.store_error(error)
         })
+    }
+
+    pub(crate) fn store_error(&self, error: StoreError) -> ZramError {
+        let limit = self.limit.load(Ordering::Relaxed);
+        ZramError::of_store(error, Some(limit).filter(|limit| *limit > 0))
     }
 
     fn store_somehow(&self, page: &Page) -> Result<Content, StoreError> {
@@ -426,10 +422,11 @@ impl ZramDevice {
         }
         let hash = (self.hash)(page);
         let mut stream = self.streams.get();
-        let scratch = &mut stream.scratch;
+        let parts = &mut *stream;
+        let (scratch, decoder) = (&mut parts.scratch, &mut parts.decoder);
         let shared = self.objects.share(hash, |form, bytes| {
             form == Form::Raw && bytes == page
-                || decompress(form, bytes, scratch).is_ok() && **scratch == *page
+                || decoder.decompress(form, bytes, scratch).is_ok() && **scratch == *page
         });
         if let Some(id) = shared {
             self.objects.get(id).touch(self.now());
@@ -441,78 +438,6 @@ impl ZramDevice {
             self.count(Count::HugeSince);
         }
         Ok(Content::Object(id))
-    }
-
-    /// Writes the data of `content`, whose slot the caller has locked, to `page`. If that is in the backing device,
-    /// the caller becomes a user of the object, for [`read_backed`](Self::read_backed).
-    fn read_content(
-        &self,
-        page_index: u64,
-        content: Content,
-        page: &mut Page,
-    ) -> Result<(), Unread> {
-        let id = match content {
-            Content::Nothing => {
-                page.fill(0);
-                return Ok(());
-            }
-            Content::Filled(half) => {
-                let half = u64::from(half);
-                page::fill(page, half << 32 | half);
-                return Ok(());
-            }
-            Content::Object(id) => id,
-        };
-        let object = self.objects.get(id);
-        let hash = object.hash.load(Ordering::Relaxed);
-        object.touch(self.now());
-        let (form, read) = self.objects.read(id, |form, bytes| {
-            let read = match form {
-                Form::Filled | Form::Backed => Ok(()),
-                Form::Raw | Form::Lz4 => decompress(form, bytes, page),
-            };
-            (form, read)
-        });
-        match form {
-            Form::Filled => {
-                page::fill(page, hash);
-                return Ok(());
-            }
-            Form::Backed if object.pin() => return Err(Unread::Backed(id)),
-            _ => {}
-        }
-        if read.is_ok() && (self.hash)(page) == hash {
-            return Ok(());
-        }
-        Err(Unread::Error(self.corrupt(page_index, page)))
-    }
-
-    /// Reads a page whose object was written back, and lets go of that. It takes as long as the backing device does.
-    fn read_backed(&self, page_index: u64, id: ObjectId, page: &mut Page) -> Result<(), ZramError> {
-        let hash = self.objects.get(id).hash.load(Ordering::Relaxed);
-        let backing = self.backing.as_ref().zip(self.objects.block(id));
-        let read = backing.map_or(Err(Errno::EIO), |(backing, block)| {
-            backing.read(block, page)
-        });
-        self.count(Count::BdReads);
-        self.objects.release(id);
-        if let Err(errno) = read {
-            page.fill(0);
-            self.count(Count::FailedReads);
-            return Err(ZramError::Backing { errno });
-        }
-        if (self.hash)(page) != hash {
-            return Err(self.corrupt(page_index, page));
-        }
-        Ok(())
-    }
-
-    /// Counts a corrupt page, of which `page` shows nothing.
-    fn corrupt(&self, page_index: u64, page: &mut Page) -> ZramError {
-        page.fill(0);
-        self.count(Count::FailedReads);
-        self.count(Count::Corrupt);
-        ZramError::Corrupt { page: page_index }
     }
 
     fn clear(&self, slot: Option<&Slot>) {
@@ -554,12 +479,6 @@ impl ZramDevice {
     pub(crate) fn now(&self) -> u32 {
         let seconds = u32::try_from(self.born.elapsed().as_secs());
         seconds.unwrap_or(u32::MAX).min(SECONDS_MAX)
-    }
-}
-
-impl From<CorruptPage> for Errno {
-    fn from(_: CorruptPage) -> Self {
-        Self::EBADMSG
     }
 }
 

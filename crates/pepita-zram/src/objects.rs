@@ -5,7 +5,7 @@
 //! whoever reads goes on.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pepita_mem::PAGE_SIZE;
 use pepita_sys::error::Errno;
@@ -32,6 +32,8 @@ pub(crate) enum Form {
     Lz4 = 3,
     /// No bytes: the page is in a block of the backing device.
     Backed = 4,
+    /// A stream of deflate.
+    Deflate = 5,
 }
 
 /// Where an object's bytes are, and what: in one number, with 0 for none.
@@ -70,6 +72,7 @@ impl Word {
             2 => Some(Form::Raw),
             3 => Some(Form::Lz4),
             4 => Some(Form::Backed),
+            5 => Some(Form::Deflate),
             _ => None,
         }
     }
@@ -77,7 +80,7 @@ impl Word {
     /// Where its bytes are, and how many.
     const fn bytes(self) -> Option<(Place, usize)> {
         match self.form() {
-            Some(Form::Raw | Form::Lz4) => {
+            Some(Form::Raw | Form::Lz4 | Form::Deflate) => {
                 let len = (self.0 >> Place::BITS) & ((1 << Self::LEN_BITS) - 1);
                 Some((Place::from_bits(self.0), len as usize))
             }
@@ -98,6 +101,8 @@ pub(crate) struct Object {
     pub(crate) next: AtomicU32,
     /// When it was last read or written, in seconds of the device's life, and [`IDLE`].
     used_at: AtomicU32,
+    /// Whether it is stored as densely as can be.
+    is_dense: AtomicBool,
 }
 
 /// The bit of an object that was marked as idle, and not used since.
@@ -112,10 +117,15 @@ impl Object {
         }
     }
 
+    /// Whether it was not used after a second.
+    pub(crate) fn is_unused(&self, second: u32) -> bool {
+        self.used_at.load(Ordering::Relaxed) & !IDLE <= second
+    }
+
     /// Marks it as idle if it was not used after `until`; says whether that is so.
     pub(crate) fn mark_idle(&self, until: u32) -> bool {
         let used_at = self.used_at.load(Ordering::Relaxed);
-        let is_idle = used_at & !IDLE <= until;
+        let is_idle = self.is_unused(until);
         if is_idle {
             // Who uses it meanwhile has it not idle.
             let (set, seen) = (Ordering::Relaxed, Ordering::Relaxed);
@@ -124,6 +134,16 @@ impl Object {
                 .compare_exchange(used_at, used_at | IDLE, set, seen);
         }
         is_idle
+    }
+
+    /// Whether it is known to be stored as densely as can be.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.is_dense.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is.
+    pub(crate) fn set_dense(&self) {
+        self.is_dense.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was marked as idle, and not used since.
@@ -213,6 +233,7 @@ impl Objects {
         let object = self.get(id);
         object.hash.store(hash, Ordering::Relaxed);
         object.used_at.store(used_at, Ordering::Relaxed);
+        object.is_dense.store(false, Ordering::Relaxed);
         object.word.store(word.0, Ordering::Release);
         object.refs.store(1, Ordering::Release);
         self.count(form, bytes.len(), 1);
@@ -331,6 +352,32 @@ impl Objects {
         }
         // It is in another block.
         self.give_block(block);
+    }
+
+    /// Stores the same page in another form, and frees what it was. The caller is one of the object's users.
+    ///
+    /// # Errors
+    /// When there is no memory; nothing has changed then.
+    pub(crate) fn replace(&self, id: ObjectId, form: Form, bytes: &[u8]) -> Result<(), StoreError> {
+        let object = self.get(id);
+        let to = self.store.insert(id.0, bytes)?;
+        let new = Word::new(form, to, bytes.len());
+        let mut word = Word(object.word.load(Ordering::Acquire));
+        while let (Some((place, len)), Some(old)) = (word.bytes(), word.form()) {
+            let (set, seen) = (Ordering::AcqRel, Ordering::Acquire);
+            match object.word.compare_exchange(word.0, new.0, set, seen) {
+                Ok(_) => {
+                    self.count(form, bytes.len(), 1);
+                    self.store.remove(place);
+                    self.count(old, len, -1);
+                    return Ok(());
+                }
+                Err(moved) => word = Word(moved),
+            }
+        }
+        // It was written back.
+        self.store.remove(to);
+        Ok(())
     }
 
     /// Nobody else finds it as a duplicate.

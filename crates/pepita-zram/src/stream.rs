@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pepita_mem::PAGE_SIZE;
 
-use crate::codec::{CorruptPage, lz4};
+use crate::codec::{CorruptPage, deflate, lz4};
 use crate::config::ZramCompressor;
 use crate::objects::Form;
 use crate::page::Page;
@@ -22,6 +22,14 @@ pub(crate) struct Stream {
     out: Box<[u8; COMPRESSED_MAX]>,
     /// A page that is compared.
     pub(crate) scratch: Box<Page>,
+    dense: Option<deflate::Encoder>,
+    pub(crate) decoder: Decoder,
+}
+
+/// What makes pages again, of all that is compressed.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    dense: Option<deflate::Decoder>,
 }
 
 impl Stream {
@@ -34,7 +42,17 @@ impl Stream {
             encoder,
             out: Box::new([0; COMPRESSED_MAX]),
             scratch: Box::new([0; PAGE_SIZE]),
+            dense: None,
+            decoder: Decoder::default(),
         }
+    }
+
+    /// The most densely that [`scratch`](Self::scratch) can be stored; none if that takes `len` bytes or more.
+    pub(crate) fn compress_densely(&mut self, len: usize) -> Option<(Form, &[u8])> {
+        let encoder = self.dense.get_or_insert_with(deflate::Encoder::new);
+        let out = &mut self.out[..len.saturating_sub(1).min(COMPRESSED_MAX)];
+        let len = encoder.compress(&self.scratch, out)?;
+        Some((Form::Deflate, &out[..len]))
     }
 
     /// What `page` is to be stored as.
@@ -48,7 +66,23 @@ impl Stream {
     }
 }
 
-/// Makes `page` of the bytes that an object has in `form`.
+impl Decoder {
+    /// Makes `page` of the bytes that an object has in `form`.
+    pub(crate) fn decompress(
+        &mut self,
+        form: Form,
+        bytes: &[u8],
+        page: &mut Page,
+    ) -> Result<(), CorruptPage> {
+        if form != Form::Deflate {
+            return decompress(form, bytes, page);
+        }
+        let decoder = self.dense.get_or_insert_with(deflate::Decoder::new);
+        decoder.decompress(bytes, page)
+    }
+}
+
+/// The same for the forms that need no [`Decoder`].
 pub(crate) fn decompress(form: Form, bytes: &[u8], page: &mut Page) -> Result<(), CorruptPage> {
     match form {
         Form::Raw => {
@@ -57,8 +91,8 @@ pub(crate) fn decompress(form: Form, bytes: &[u8], page: &mut Page) -> Result<()
             Ok(())
         }
         Form::Lz4 => lz4::decompress(bytes, page),
-        // They have no bytes.
-        Form::Filled | Form::Backed => Err(CorruptPage),
+        // They have no bytes, or need a decoder.
+        Form::Filled | Form::Backed | Form::Deflate => Err(CorruptPage),
     }
 }
 

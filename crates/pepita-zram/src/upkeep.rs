@@ -1,4 +1,4 @@
-//! [`Upkeep`]: compaction and write-back in the background, within a share of a CPU.
+//! [`Upkeep`]: recompression, write-back and compaction in the background, within a share of a CPU.
 
 use std::io;
 use std::ops::AddAssign;
@@ -10,20 +10,20 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::device::ZramDevice;
 use crate::error::ZramError;
-use crate::idle::{Idle, WriteBack};
+use crate::idle::{PageKind, Wanted};
 use crate::store::lock;
 
-/// Objects that are written back before the thread rests.
+/// Objects that are worked on before the thread rests.
 const PIECE: u64 = 128;
 
 /// What is done in the background, and how much of it.
 ///
 /// ```
 /// use std::time::Duration;
-/// use pepita_zram::{UpkeepPolicy, WriteBack, ZramConfig, ZramDevice};
+/// use pepita_zram::{UpkeepPolicy, PageKind, ZramConfig, ZramDevice};
 ///
 /// let policy = UpkeepPolicy::every(Duration::from_secs(60))
-///     .write_back(WriteBack::Idle, Duration::from_secs(3600))
+///     .write_back(PageKind::Idle, Duration::from_secs(3600))
 ///     .cpu_percent(5);
 /// let device = ZramDevice::new(ZramConfig::default())?;
 /// let done = policy.run_once(&device); // by hand; `Upkeep::start` does so again and again
@@ -35,8 +35,10 @@ const PIECE: u64 = 128;
 pub struct UpkeepPolicy {
     /// The time between two passes.
     pub every: Duration,
+    /// What is compressed again, and after how long without use a page counts as idle.
+    pub recompress: Option<(PageKind, Duration)>,
     /// What is written back, and after how long without use a page counts as idle.
-    pub write_back: Option<(WriteBack, Duration)>,
+    pub write_back: Option<(PageKind, Duration)>,
     /// Memory is compacted when objects have more than this many hundredths of their bytes.
     pub compact_above_percent: u32,
     /// The most of a CPU that this takes, in hundredths, 1 to 100; what the backing device takes comes on top.
@@ -49,15 +51,23 @@ impl UpkeepPolicy {
     pub const fn every(every: Duration) -> Self {
         Self {
             every,
+            recompress: None,
             write_back: None,
             compact_above_percent: 125,
             cpu_percent: 5,
         }
     }
 
+    /// Sets what is compressed again, and after how long without use a page counts as idle.
+    #[must_use]
+    pub const fn recompress(mut self, which: PageKind, idle_after: Duration) -> Self {
+        self.recompress = Some((which, idle_after));
+        self
+    }
+
     /// Sets what is written back, and after how long without use a page counts as idle.
     #[must_use]
-    pub const fn write_back(mut self, which: WriteBack, idle_after: Duration) -> Self {
+    pub const fn write_back(mut self, which: PageKind, idle_after: Duration) -> Self {
         self.write_back = Some((which, idle_after));
         self
     }
@@ -95,19 +105,22 @@ impl UpkeepPolicy {
             last = now;
             rest(took)
         };
-        if let Some((which, idle_after)) = self.write_back {
-            device.mark_idle(Idle::UnusedFor(idle_after));
+        for (what, does) in [
+            (self.recompress, Does::Recompress),
+            (self.write_back, Does::WriteBack),
+        ] {
+            let Some((which, idle_after)) = what else {
+                continue;
+            };
+            let wanted = device.unused_for(which, idle_after);
             let mut next = Some(0);
             while next.is_some() {
                 if !pause(&mut report) {
                     return report;
                 }
-                match device.write_back_from(which, PIECE, &mut next) {
-                    Ok(written) => report.written_back += written,
-                    Err(error) => {
-                        report.last_error = Some(error);
-                        break;
-                    }
+                if let Err(error) = does.piece(device, wanted, &mut next, &mut report) {
+                    report.last_error = Some(error);
+                    break;
                 }
             }
         }
@@ -127,25 +140,55 @@ impl UpkeepPolicy {
     }
 }
 
+/// What is done in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Recompress,
+    WriteBack,
+}
+
+impl Does {
+    fn piece(
+        self,
+        device: &ZramDevice,
+        wanted: Wanted,
+        next: &mut Option<u32>,
+        report: &mut UpkeepReport,
+    ) -> Result<(), ZramError> {
+        match self {
+            Self::Recompress => {
+                report.recompressed += device.recompress_from(wanted, PIECE, next)?
+            }
+            Self::WriteBack => {
+                report.written_back += device.write_back_from(wanted, PIECE, next)?
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What upkeep has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct UpkeepReport {
     /// Passes.
     pub passes: u64,
+    /// Objects that take less memory, because they were compressed again.
+    pub recompressed: u64,
     /// Objects that were written back.
     pub written_back: u64,
     /// Bytes that compaction gave back to the host.
     pub compacted_bytes: u64,
     /// CPU time that it took.
     pub cpu_time: Duration,
-    /// Why write-back ended last time that it failed.
+    /// Why it ended, the last time that something failed.
     pub last_error: Option<ZramError>,
 }
 
 impl AddAssign for UpkeepReport {
     fn add_assign(&mut self, more: Self) {
         self.passes += more.passes;
+        self.recompressed += more.recompressed;
         self.written_back += more.written_back;
         self.compacted_bytes += more.compacted_bytes;
         self.cpu_time += more.cpu_time;
@@ -254,7 +297,7 @@ mod tests {
     fn a_pass_writes_back_what_is_idle_and_compacts_what_is_sparse() {
         let device = filled();
         let hour = Duration::from_secs(3600);
-        let policy = UpkeepPolicy::every(hour).write_back(WriteBack::Idle, hour);
+        let policy = UpkeepPolicy::every(hour).write_back(PageKind::Idle, hour);
         let done = policy.run_once(&device);
         assert_eq!(
             (done.passes, done.written_back, done.compacted_bytes),
@@ -264,18 +307,33 @@ mod tests {
             device.discard_page(index).expect("it is there");
         }
         assert!(policy.run_once(&device).compacted_bytes > 0);
-        let policy = policy.write_back(WriteBack::Idle, Duration::ZERO);
+        let policy = policy
+            .recompress(PageKind::Idle, Duration::ZERO)
+            .write_back(PageKind::Idle, Duration::ZERO);
         let done = policy.run_once(&device);
         assert_eq!((done.written_back, done.last_error), (100, None));
+        assert_eq!(done.recompressed, 50, "the others are incompressible");
         assert_eq!(device.stats().compr_data_size, 0);
         holds(&device, 495, &page_of(4, 495));
     }
 
     #[test]
+    fn what_is_written_back_later_than_it_is_compressed_again_waits_for_its_time() {
+        let device = filled();
+        let hour = Duration::from_secs(3600);
+        let policy = UpkeepPolicy::every(hour)
+            .recompress(PageKind::Idle, Duration::ZERO)
+            .write_back(PageKind::Idle, hour);
+        for recompressed in [250, 0] {
+            let done = policy.run_once(&device);
+            assert_eq!((done.recompressed, done.written_back), (recompressed, 0));
+        }
+    }
+
+    #[test]
     fn what_hinders_it_is_told() {
         let alone = ZramDevice::new(ZramConfig::with_size(4096)).expect("there is memory");
-        let policy =
-            UpkeepPolicy::every(Duration::ZERO).write_back(WriteBack::Huge, Duration::ZERO);
+        let policy = UpkeepPolicy::every(Duration::ZERO).write_back(PageKind::Huge, Duration::ZERO);
         assert_eq!(
             policy.run_once(&alone).last_error,
             Some(ZramError::NoBacking)
@@ -301,7 +359,7 @@ mod tests {
     fn the_thread_does_it_again_and_again_until_it_is_dropped() {
         let device = filled();
         let policy = UpkeepPolicy::every(Duration::ZERO)
-            .write_back(WriteBack::Idle, Duration::ZERO)
+            .write_back(PageKind::Idle, Duration::ZERO)
             .cpu_percent(100);
         let upkeep = Upkeep::start(device.clone(), policy).expect("a thread");
         while upkeep.report().written_back < 500 {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use pepita_io::{Engine, FileOptions};
-use pepita_zram::{Idle, WriteBack, ZramConfig, ZramDevice};
+use pepita_zram::{Idle, PageKind, ZramConfig, ZramDevice};
 
 const PAGES: u64 = 512;
 
@@ -43,7 +43,7 @@ fn two_threads_read_and_write_while_a_third_writes_back_to_a_file() {
                 let mut written = 0;
                 while !over.load(Ordering::Relaxed) {
                     device.mark_idle(Idle::All);
-                    written += device.write_back(WriteBack::Idle, 40).expect("it works");
+                    written += device.write_back(PageKind::Idle, 40).expect("it works");
                 }
                 written
             });

@@ -352,7 +352,13 @@ fn thread_of(device: &ZramDevice, seed: u64, steps: u32) {
                     1..=4 if device.backing.is_some() => {
                         device.mark_idle(crate::Idle::All);
                         device
-                            .write_back(crate::WriteBack::Idle, random(20))
+                            .write_back(crate::PageKind::Idle, random(20))
+                            .unwrap();
+                    }
+                    5..=6 => {
+                        device.mark_idle(crate::Idle::All);
+                        device
+                            .recompress(crate::PageKind::Idle, random(20))
                             .unwrap();
                     }
                     _ => {}

@@ -95,15 +95,15 @@ fn idle_pages_go_to_the_backing_device_and_come_from_there() {
     let device = device(&shelf);
     fill(&device, 80);
     assert_eq!(
-        device.write_back(WriteBack::Idle, u64::MAX),
+        device.write_back(PageKind::Idle, u64::MAX),
         Ok(0),
         "none is idle"
     );
     assert_eq!(device.mark_idle(Idle::All), 80);
     holds(&device, 3, &page_of(3, 3));
-    assert_eq!(device.write_back(WriteBack::Idle, 50), Ok(50));
+    assert_eq!(device.write_back(PageKind::Idle, 50), Ok(50));
     assert_eq!(
-        device.write_back(WriteBack::Idle, u64::MAX),
+        device.write_back(PageKind::Idle, u64::MAX),
         Ok(29),
         "one was read"
     );
@@ -128,7 +128,7 @@ fn a_block_is_free_when_its_last_page_is_gone() {
     }
     device.mark_idle(Idle::All);
     assert_eq!(
-        device.write_back(WriteBack::Idle, u64::MAX),
+        device.write_back(PageKind::Idle, u64::MAX),
         Ok(1),
         "they are one"
     );
@@ -145,12 +145,12 @@ fn a_block_is_free_when_its_last_page_is_gone() {
 fn incompressible_pages_go_alone() {
     let device = device(&Shelf::new(100));
     fill(&device, 20);
-    assert_eq!(device.write_back(WriteBack::HugeIdle, u64::MAX), Ok(0));
-    assert_eq!(device.write_back(WriteBack::Huge, u64::MAX), Ok(10));
+    assert_eq!(device.write_back(PageKind::HugeIdle, u64::MAX), Ok(0));
+    assert_eq!(device.write_back(PageKind::Huge, u64::MAX), Ok(10));
     assert_eq!(device.stats().huge_pages, 0);
     fill(&device, 20);
     device.mark_idle(Idle::All);
-    assert_eq!(device.write_back(WriteBack::HugeIdle, u64::MAX), Ok(10));
+    assert_eq!(device.write_back(PageKind::HugeIdle, u64::MAX), Ok(10));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn idle_is_by_age_what_was_not_used_for_so_long() {
     assert_eq!(device.mark_idle(unused_for(1 << 40)), 0);
     assert_eq!(device.mark_idle(unused_for(201 + 60)), 0);
     assert_eq!(device.mark_idle(unused_for(150)), 5);
-    assert_eq!(device.write_back(WriteBack::Idle, u64::MAX), Ok(5));
+    assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(5));
     assert_eq!(device.mark_idle(unused_for(100)), 5);
 }
 
@@ -177,8 +177,8 @@ fn a_full_backing_device_takes_what_it_has_room_for() {
     let device = device(&Shelf::new(40));
     fill(&device, 60);
     device.mark_idle(Idle::All);
-    assert_eq!(device.write_back(WriteBack::Idle, u64::MAX), Ok(40));
-    assert_eq!(device.write_back(WriteBack::Idle, u64::MAX), Ok(0));
+    assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(40));
+    assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(0));
     for index in (1..60).step_by(2) {
         holds(&device, index, &page_of(3, index));
     }
@@ -192,11 +192,11 @@ fn what_cannot_be_written_back_stays_where_it_was() {
     device.mark_idle(Idle::All);
     shelf.fails.store(true, Ordering::Relaxed);
     let failed = Err(ZramError::Backing { errno: Errno::EIO });
-    assert_eq!(device.write_back(WriteBack::Idle, u64::MAX), failed);
+    assert_eq!(device.write_back(PageKind::Idle, u64::MAX), failed);
     assert_eq!(device.stats().bd_stat().0, [0, 0, 0]);
     holds(&device, 39, &page_of(3, 39));
     shelf.fails.store(false, Ordering::Relaxed);
-    assert_eq!(device.write_back(WriteBack::Idle, 1), Ok(1));
+    assert_eq!(device.write_back(PageKind::Idle, 1), Ok(1));
     shelf.fails.store(true, Ordering::Relaxed);
     let mut page = [1; PAGE_SIZE];
     assert_eq!(device.read_page(0, &mut page), failed.map(|_| ()));
@@ -209,7 +209,7 @@ fn a_page_that_comes_back_as_another_is_corrupt() {
     let device = device(&shelf);
     fill(&device, 1);
     assert_eq!(device.mark_idle(Idle::All), 1);
-    assert_eq!(device.write_back(WriteBack::Idle, 1), Ok(1));
+    assert_eq!(device.write_back(PageKind::Idle, 1), Ok(1));
     shelf.bytes.lock().expect("no panic")[77] ^= 1;
     let mut page = [1; PAGE_SIZE];
     let corrupt = Err(ZramError::Corrupt { page: 0 });
@@ -224,7 +224,7 @@ fn a_part_of_a_page_that_was_written_back_is_written() {
     let device = device(&Shelf::new(10));
     fill(&device, 1);
     device.mark_idle(Idle::All);
-    assert_eq!(device.write_back(WriteBack::Idle, 1), Ok(1));
+    assert_eq!(device.write_back(PageKind::Idle, 1), Ok(1));
     let mut wanted = page_of(4, 0);
     let mut scratch = [0; PAGE_SIZE];
     device
@@ -233,6 +233,78 @@ fn a_part_of_a_page_that_was_written_back_is_written() {
     wanted[9] = 0xcc;
     holds(&device, 0, &wanted);
     assert_eq!(device.stats().bd_count, 0);
+}
+
+#[test]
+fn idle_pages_are_stored_densely_and_come_back() {
+    let shelf = Shelf::new(100);
+    let device = device(&shelf);
+    let text = |index: u64| {
+        let words = ["compressed ", "memory ", "is ", "a ", "device "];
+        let mut state = index + 1;
+        let words = std::iter::repeat_with(move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            words[usize::try_from(state >> 33).expect("small") % 5].bytes()
+        });
+        let mut bytes = words.flatten();
+        std::array::from_fn(|_| bytes.next().expect("there are more"))
+    };
+    for index in 0..40 {
+        device
+            .write_page(index, &text(index))
+            .expect("there is memory");
+    }
+    device
+        .write_page(40, &page_of(3, 1))
+        .expect("there is memory");
+    assert_eq!(device.recompress(PageKind::Idle, u64::MAX), Ok(0));
+    let before = device.stats();
+    device.mark_idle(Idle::All);
+    assert_eq!(device.recompress(PageKind::Idle, 10), Ok(10));
+    assert_eq!(
+        device.recompress(PageKind::Idle, u64::MAX),
+        Ok(30),
+        "one is incompressible"
+    );
+    assert_eq!(
+        device.recompress(PageKind::Idle, u64::MAX),
+        Ok(0),
+        "all were tried"
+    );
+    let after = device.stats();
+    assert!(
+        after.compr_data_size * 3 < before.compr_data_size * 2,
+        "{after:?}"
+    );
+    assert_eq!((after.huge_pages, after.pages_stored), (1, 41));
+    for index in 0..40 {
+        holds(&device, index, &text(index));
+    }
+    // They are found as duplicates, changed in part, and written back.
+    device.write_page(50, &text(7)).expect("there is memory");
+    assert_eq!(device.stats().duplicate_pages, 1);
+    let mut wanted = text(8);
+    wanted[8] = b'#';
+    device
+        .update_page(8, &mut [0; PAGE_SIZE], |page| page[8] = b'#')
+        .expect("it is there");
+    device.mark_idle(Idle::All);
+    assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(41));
+    holds(&device, 8, &wanted);
+    holds(&device, 50, &text(7));
+}
+
+#[test]
+fn a_dense_page_that_is_corrupt_is_an_error() {
+    let device = device(&Shelf::new(10));
+    fill(&device, 1);
+    device.mark_idle(Idle::All);
+    assert_eq!(device.recompress(PageKind::Idle, 1), Ok(1));
+    device.objects.corrupt(ObjectId(0));
+    let corrupt = Err(ZramError::Corrupt { page: 0 });
+    assert_eq!(device.read_page(0, &mut [0; PAGE_SIZE]), corrupt);
 }
 
 #[test]
@@ -256,6 +328,6 @@ fn devices_that_cannot_have_pages_are_refused() {
         assert_eq!(refused.map(|_| ()), Err(ZramError::Backing { errno }));
     }
     let alone = ZramDevice::new(ZramConfig::with_size(4096)).expect("there is memory");
-    let none = alone.write_back(WriteBack::Idle, 1);
+    let none = alone.write_back(PageKind::Idle, 1);
     assert_eq!(none, Err(ZramError::NoBacking));
 }
