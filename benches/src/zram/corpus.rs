@@ -19,6 +19,8 @@ const MAX: usize = 64 << 20;
 pub(super) enum Corpus {
     /// The lab's kernel, unpacked.
     Vmlinux,
+    /// The same with its same-filled pages.
+    VmlinuxWhole,
     /// The library of rustc.
     RustcDriver,
     /// Licences.
@@ -36,6 +38,7 @@ impl Corpus {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Vmlinux => "vmlinux",
+            Self::VmlinuxWhole => "vmlinux-whole",
             Self::RustcDriver => "rustc-driver",
             Self::Text => "text",
             Self::Compressed => "compressed",
@@ -46,6 +49,7 @@ impl Corpus {
     pub(super) const fn about(self) -> &'static str {
         match self {
             Self::Vmlinux => "pages of the lab's unpacked kernel that are not same-filled",
+            Self::VmlinuxWhole => "all pages of the lab's unpacked kernel",
             Self::RustcDriver => "pages of rustc's library, up to 64 MiB",
             Self::Text => "pages of licences",
             Self::Compressed => "pages of the lab's packed kernel",
@@ -61,9 +65,13 @@ impl Corpus {
             return Ok(pages);
         }
         let bytes = self.load()?;
-        let wants_same = self == Self::SameFilled;
+        let is_wanted = |page: &&[u8; PAGE]| match self {
+            Self::VmlinuxWhole => true,
+            Self::SameFilled => is_same(page),
+            _ => !is_same(page),
+        };
         let pages = bytes.as_chunks::<PAGE>().0.iter().take(MAX / PAGE);
-        let pages: Vec<_> = pages.filter(|page| is_same(page) == wants_same).collect();
+        let pages: Vec<_> = pages.filter(is_wanted).collect();
         ensure!(!pages.is_empty(), "{} has no page", self.name());
         let memory = Box::leak(Box::new(MmapMut::map_anon(pages.len() * PAGE)?));
         for (place, page) in memory.as_chunks_mut::<PAGE>().0.iter_mut().zip(pages) {
@@ -76,7 +84,7 @@ impl Corpus {
 
     fn load(self) -> Result<Vec<u8>> {
         match self {
-            Self::Vmlinux | Self::SameFilled => unpacked(&packed()?),
+            Self::Vmlinux | Self::VmlinuxWhole | Self::SameFilled => unpacked(&packed()?),
             Self::Compressed => packed(),
             Self::RustcDriver => {
                 let rustc = Command::new("rustc")

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use memmap2::MmapMut;
 
 use super::corpus::{Corpus, PAGE, Pages};
@@ -180,6 +180,7 @@ impl Contender for Kernel {
                     std::hint::black_box(piece);
                 })
             })?,
+            Work::DenseRatio => bail!("the kernel's zram has one codec here"),
             Work::Held | Work::Overhead => {
                 let (bytes, memory) = self.device.sizes()?;
                 ensure!(bytes > 0.0, "nothing is stored");

@@ -27,6 +27,8 @@ enum Work {
     Held,
     /// Memory for objects over bytes of objects.
     Overhead,
+    /// Bytes stored over bytes of objects, once all were compressed again.
+    DenseRatio,
 }
 
 impl Work {
@@ -36,6 +38,7 @@ impl Work {
             Self::Read => "read",
             Self::Held => "held",
             Self::Overhead => "overhead",
+            Self::DenseRatio => "dense-ratio",
         }
     }
 
@@ -44,6 +47,7 @@ impl Work {
             Self::Write | Self::Read => Unit::Time("µs/page"),
             Self::Held => Unit::Time("MB"),
             Self::Overhead => Unit::Time("bytes/byte"),
+            Self::DenseRatio => Unit::Rate("ratio"),
         }
     }
 }
@@ -71,6 +75,7 @@ fn cases(_: &Settings) -> Vec<Case> {
     cases.push(held(Corpus::RustcDriver));
     let overhead = case(Work::Overhead, Corpus::Vmlinux, Request::MiB);
     cases.push(overhead.bar(Bar::Below(1.06)));
+    cases.push(dense());
     cases.push(two_threads(Work::Write));
     cases.push(two_threads(Work::Read));
     cases
@@ -95,6 +100,19 @@ fn case(work: Work, corpus: Corpus, request: Request) -> Case {
             format!("kernel zram lz4, {}", request.name()),
             move || Kernel::new(corpus, work, request),
         )
+}
+
+/// What compressing again comes to; nobody else's.
+fn dense() -> Case {
+    let (corpus, work) = (Corpus::VmlinuxWhole, Work::DenseRatio);
+    let what = format!("{}: compressed again", corpus.about());
+    let name = format!("{}-{}", work.name(), corpus.name());
+    Case::new(name, work.unit(), what)
+        .rounds(1)
+        .bar(Bar::AtLeast(3.2))
+        .contender(Role::Ours, Home::Shared, "ZramDevice", move || {
+            Ours::new(corpus, work, 1)
+        })
 }
 
 /// Two threads of ours beside one; what the machine gives to two threads that share nothing stands beside.

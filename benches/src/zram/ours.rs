@@ -8,7 +8,7 @@ use anyhow::Result;
 use lz4_flex::block::{
     CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size,
 };
-use pepita_zram::{ZramConfig, ZramDevice};
+use pepita_zram::{Idle, PageKind, ZramConfig, ZramDevice};
 
 use super::corpus::{Corpus, PAGE, Pages};
 use super::{Work, us_of};
@@ -98,6 +98,11 @@ impl Contender for Ours {
             Work::Held => return Ok(stats.mem_used_total as f64 / 1e6),
             Work::Overhead => {
                 return Ok(stats.mem_used_total as f64 / stats.compr_data_size as f64);
+            }
+            Work::DenseRatio => {
+                self.device.mark_idle(Idle::All);
+                self.device.recompress(PageKind::Idle, u64::MAX)?;
+                return Ok(self.device.stats().compression_ratio());
             }
             Work::Write => {
                 // All memory goes back to the host, and is brought anew.

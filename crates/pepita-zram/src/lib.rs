@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(any(test, feature = "proptest"))]
+mod arbitrary;
 mod backing;
 mod block;
 mod chunked;
