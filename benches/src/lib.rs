@@ -27,6 +27,7 @@ pub mod tasks;
 mod timing;
 pub mod uring;
 mod watchdog;
+pub mod zram;
 
 pub use case::{Bar, Case, Contender, Entry, Home, Role, Settings, Suite, Unit};
 pub use cli::main;
@@ -36,4 +37,10 @@ pub use timing::{per_second, wall_ms};
 pub const ROUNDS: usize = 30;
 
 /// Every suite.
-pub const SUITES: &[Suite] = &[pages::SUITE, tags::SUITE, tasks::SUITE, uring::SUITE];
+pub const SUITES: &[Suite] = &[
+    pages::SUITE,
+    tags::SUITE,
+    tasks::SUITE,
+    uring::SUITE,
+    zram::SUITE,
+];

@@ -9,6 +9,7 @@
 //! | `io` | `pepita-io` | `kernel` for the ring; owned operations with `std` |
 //! | `memory` | `pepita-mem` | `kernel`; mappings of the host with `std` |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
+//! | `zram` | `pepita-zram` | `zram` (default) |
 //!
 #![cfg_attr(
     feature = "sched",
@@ -78,6 +79,30 @@ assert!(first_bytes(&ring, "/proc/self/exe")?.starts_with(b"\x7fELF"));
 "#
 )]
 #![cfg_attr(
+    feature = "zram",
+    doc = r#"
+Compressed memory:
+
+```
+use pepita::zram::{ZramDevice, ZramConfig, ZramCompressor};
+
+// Create a 1GB compressed RAM device
+let config = ZramConfig::with_size(1024 * 1024 * 1024)
+    .compressor(ZramCompressor::Lz4);
+let device = ZramDevice::new(config)?;
+
+// Write a page (4KB)
+let data = [0u8; 4096];
+device.write_page(0, &data)?;
+
+// Check compression stats
+let stats = device.stats();
+println!("Compression ratio: {:.2}x", stats.compression_ratio());
+# Ok::<(), pepita::error::KernelError>(())
+```
+"#
+)]
+#![cfg_attr(
     feature = "kernel",
     doc = r#"
 An operation for io_uring, and what the kernel says of it:
@@ -131,6 +156,9 @@ pub use pepita_sys::{blk_mq, error, io_uring, syscall, ublk};
 
 #[cfg(feature = "sched")]
 pub use pepita_sched::{executor, fault, pool, scheduler, task};
+
+#[cfg(feature = "zram")]
+pub use pepita_zram as zram;
 
 #[cfg(all(doctest, feature = "sched"))]
 #[doc = include_str!("../../../README.md")]

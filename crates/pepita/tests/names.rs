@@ -1,7 +1,7 @@
 //! The names that a program written for 0.1.1 knows, under the modules where it knows them; each
 //! is used as its documentation says.
 
-#![cfg(all(feature = "kernel", feature = "sched"))]
+#![cfg(all(feature = "kernel", feature = "sched", feature = "zram"))]
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use pepita::memory::{
 use pepita::pool::{Pool, PoolBuilder, PoolStats, Shutdown};
 use pepita::scheduler::{Scheduler, WorkerDeque, WorkerId};
 use pepita::task::{CpuAffinity, ExecutionResult, Priority, Program, Task, TaskId, TaskState};
+use pepita::zram::{ZramCompressor, ZramConfig, ZramDevice, ZramStats};
 
 #[test]
 fn the_names_of_tasks_and_pools_are_here() {
@@ -119,6 +120,32 @@ fn the_names_of_fault_handling_are_here() {
         .build()
         .unwrap();
     assert_eq!(detector.status(&"nobody"), HealthStatus::Unknown);
+}
+
+#[test]
+fn the_names_of_zram_are_here() {
+    let config = ZramConfig::with_size(1 << 20)
+        .compressor(ZramCompressor::None)
+        .mem_limit(1 << 19)
+        .num_streams(2);
+    let device = ZramDevice::new(config).unwrap();
+    assert_eq!(device.config(), &config);
+    assert_eq!(ZramConfig::default().compressor.name(), "lz4");
+    let mut page = std::array::from_fn(|at| u8::try_from(at % 251).unwrap());
+    device.write_page(0, &page).unwrap();
+    device.write_page(1, &[0; 4096]).unwrap();
+    device.read_page(0, &mut page).unwrap();
+    assert_eq!((page[250], device.stored_pages()), (250, 2));
+    let stats: ZramStats = device.stats();
+    assert_eq!((stats.orig_data_size, stats.compr_data_size), (8192, 4096));
+    assert_eq!((stats.mem_used_total, stats.pages_stored), (4096, 2));
+    assert_eq!((stats.zero_pages, stats.same_pages), (1, 1));
+    assert_eq!((stats.huge_pages, stats.num_reads), (1, 1));
+    assert_eq!((stats.num_writes, stats.failed_reads), (2, 0));
+    assert_eq!((stats.failed_writes, stats.compression_ratio()), (0, 2.0));
+    device.discard_page(1).unwrap();
+    device.reset();
+    assert_eq!(device.stored_pages(), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The strategies of the feature `proptest`, as a program's own property tests use them.
 
-#![cfg(all(feature = "proptest", feature = "sched"))]
+#![cfg(all(feature = "proptest", feature = "sched", feature = "zram"))]
 
 use std::fmt::Debug;
 
@@ -15,6 +15,7 @@ use pepita::memory::{
 };
 use pepita::task::{CpuAffinity, Exit, Limits, Priority, TaskId};
 use pepita::ublk::{UblkCtrlCmd, UblkIoCmd, UblkIoDesc};
+use pepita::zram::{Deduplication, Idle, PageKind, ZramCompressor, ZramConfig};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -43,6 +44,7 @@ fn every_value_type_has_a_strategy() {
     check::<(PageSize, Order, AllocFlags, Protection, DmaMask)>();
     check::<DmaDirection>();
     check::<(Cause, Codes, Failure, Jitter, RetryOn, RetryPolicy)>();
+    check::<(Deduplication, Idle, PageKind, ZramCompressor, ZramConfig)>();
     check::<(CpuAffinity, Exit, Limits, Priority, TaskId, Backend)>();
 }
 

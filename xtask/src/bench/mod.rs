@@ -46,8 +46,8 @@ pub(crate) struct Options {
     report: bool,
 }
 
-/// Peers that are programs.
-const PEERS: [Tool; 2] = [
+/// Peers that are programs, and what unpacks the lab's kernel.
+const TOOLS: [Tool; 3] = [
     Tool {
         program: "xargs",
         package: "findutils",
@@ -55,6 +55,10 @@ const PEERS: [Tool; 2] = [
     Tool {
         program: "parallel",
         package: "parallel",
+    },
+    Tool {
+        program: "zstd",
+        package: "zstd",
     },
 ];
 
@@ -94,7 +98,7 @@ fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         bench.arg("list");
         return exit_code(&mut bench);
     };
-    if let Err(error) = debian::ensure_tools(&PEERS) {
+    if let Err(error) = debian::ensure_tools(&TOOLS) {
         eprintln!("xtask bench: {error:#}; cases go on without them");
     }
     if root.join("crates/pepita-cli/Cargo.toml").exists() {

@@ -49,8 +49,14 @@ const TOOLS: [Tool; 4] = [
     },
 ];
 
-/// The crates that this step compiles: those with assembly, and what kernel mode is made of.
-const COMPILED: [&str; 4] = ["pepita-sys", "pepita-sched", "pepita-mem", "pepita-io"];
+/// The crates that this step compiles: those with assembly, what kernel mode is made of, and devices.
+const COMPILED: [&str; 5] = [
+    "pepita-sys",
+    "pepita-sched",
+    "pepita-mem",
+    "pepita-io",
+    "pepita-zram",
+];
 
 /// The crates that have a core without std.
 const CORES: [&str; 3] = ["pepita-sys", "pepita-mem", "pepita-io"];

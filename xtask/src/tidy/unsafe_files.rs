@@ -387,6 +387,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "maps memory and makes a child",
     ),
     (
+        "crates/pepita-zram/src/backing/flight.rs",
+        "a front end vouches for the memory of its requests",
+    ),
+    (
         "crates/pepita/tests/kernel-mode/src/bytes.rs",
         "symbols that the compiler calls",
     ),

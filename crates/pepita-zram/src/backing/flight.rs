@@ -1,0 +1,85 @@
+#![expect(
+    unsafe_code,
+    reason = "a front end vouches for the memory of its requests"
+)]
+//! [`Flight`]: a page that is on its way to a device, or from it.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+
+use pepita_sys::blk_mq::{
+    Completion, CompletionVtable, Lane, Request, RequestFlags, RequestOp, RequestParts, Segment,
+};
+use pepita_sys::error::Errno;
+
+use super::{Answer, Job, Transfer};
+use crate::block::PAGE_SECTORS;
+use crate::page::Page;
+
+/// What a request's completion finds.
+///
+/// # Invariants
+/// * *aloft*: from [`Flight::start`] until its completion is called, a flight and its page belong to the request: nobody
+///   else reaches them, and nobody frees them.
+#[derive(Debug)]
+struct Flight {
+    page: *mut Page,
+    segment: [Segment; 1],
+    answer: Sender<Answer>,
+    /// Requests that have not ended.
+    in_flight: Arc<AtomicUsize>,
+}
+
+static ENDED: CompletionVtable = CompletionVtable::new(ended);
+
+/// Makes the request of a job, and counts it until it ends.
+pub(super) fn start(job: Job, in_flight: &Arc<AtomicUsize>) -> Request {
+    let page = Box::into_raw(job.page);
+    let flight = Box::into_raw(Box::new(Flight {
+        page,
+        segment: [Segment::new(page.cast(), size_of::<Page>())],
+        answer: job.answer,
+        in_flight: in_flight.clone(),
+    }));
+    in_flight.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: *aloft*: it was made above, and is not freed before the completion, which is made below.
+    let segments: &[Segment] = unsafe { &(*flight).segment };
+    let parts = RequestParts {
+        op: match job.transfer {
+            Transfer::In => RequestOp::Read,
+            Transfer::Out => RequestOp::Write,
+        },
+        flags: RequestFlags::NONE,
+        queue_id: 0,
+        sector: job.block * u64::from(PAGE_SECTORS),
+        nr_sectors: PAGE_SECTORS,
+        segments,
+    };
+    // SAFETY: *callable*: the flight is `ended`'s alone (*aloft*), which may run on any thread.
+    let completion = unsafe { Completion::new(flight.cast_const().cast(), &ENDED, 0) };
+    // SAFETY: *backed*, *listed*: by *aloft* both the page and the list of it stay until the completion.
+    unsafe { Request::new(&parts, completion) }
+}
+
+/// What tells of the ends of a lane's requests.
+pub(super) fn descriptor_of(lane: &impl Lane) -> Option<BorrowedFd<'_>> {
+    let descriptor = lane.descriptor().filter(|number| *number >= 0)?;
+    // SAFETY: open-fd: a lane's descriptor is open as long as the lane, which is borrowed.
+    Some(unsafe { BorrowedFd::borrow_raw(descriptor) })
+}
+
+/// Takes the page back and says how it went.
+///
+/// # Safety
+/// * `context` is a flight that [`start`] has made, and this is its completion.
+unsafe fn ended(context: *const (), _tag: u16, result: Result<(), Errno>) {
+    // SAFETY: *aloft* ends here, and the flight was a box.
+    let flight = unsafe { Box::from_raw(context.cast_mut().cast::<Flight>()) };
+    // SAFETY: as above.
+    let page = unsafe { Box::from_raw(flight.page) };
+    // Nobody may be waiting any more.
+    let _ = flight.answer.send((page, result));
+    flight.in_flight.fetch_sub(1, Ordering::Release);
+}

@@ -1,0 +1,108 @@
+//! [`ZramError`].
+
+use pepita_sys::error::{Errno, KernelError};
+
+use crate::store::StoreError;
+
+/// Why a device does not do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZramError {
+    /// A device of no bytes, or of more pages than there are numbers.
+    #[error("a device of {pages} pages: 1 to {max} are possible")]
+    Size {
+        /// Pages that were asked for.
+        pages: u64,
+        /// The most.
+        max: u64,
+    },
+    /// The page is behind the end.
+    #[error("page {page} of a device of {pages} pages")]
+    PastEnd {
+        /// Its number.
+        page: u64,
+        /// Pages of the device.
+        pages: u64,
+    },
+    /// The memory limit would be passed. What is stored stays.
+    #[error("the memory limit of {limit_bytes} bytes is reached")]
+    MemLimit {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The host has no memory. What is stored stays.
+    #[error("no memory for a page: {errno}")]
+    NoMemory {
+        /// What the system said.
+        errno: Errno,
+    },
+    /// There is no backing device.
+    #[error("the device has no backing device: make it by `ZramDevice::with_backing`")]
+    NoBacking,
+    /// The backing device refuses to be one, or failed.
+    #[error("the backing device: {errno}")]
+    Backing {
+        /// What it said: `EROFS` and `EINVAL` if pages cannot be written to it.
+        errno: Errno,
+    },
+    /// What is stored for the page is not what was written.
+    #[error(
+        "page {page} is corrupt: what is stored does not have the checksum that it was stored with"
+    )]
+    Corrupt {
+        /// Its number.
+        page: u64,
+    },
+}
+
+impl ZramError {
+    /// The error number: `ENOSPC` where memory ends, limit or not, which swap takes for a page that has to stay
+    /// where it was; `EBADMSG` for a corrupt page.
+    #[must_use]
+    pub const fn errno(&self) -> Errno {
+        match self {
+            Self::Size { .. } | Self::NoBacking => Errno::EINVAL,
+            Self::PastEnd { .. } => Errno::EIO,
+            Self::MemLimit { .. } | Self::NoMemory { .. } => Errno::ENOSPC,
+            Self::Backing { errno } => *errno,
+            Self::Corrupt { .. } => Errno::EBADMSG,
+        }
+    }
+
+    pub(crate) const fn of_store(error: StoreError, limit_bytes: Option<u64>) -> Self {
+        match (error, limit_bytes) {
+            (StoreError::Limit, Some(limit_bytes)) => Self::MemLimit { limit_bytes },
+            (StoreError::Limit, None) => Self::NoMemory {
+                errno: Errno::ENOMEM,
+            },
+            (StoreError::Host(errno), _) => Self::NoMemory { errno },
+        }
+    }
+}
+
+/// As [`ZramError::errno`].
+impl From<ZramError> for Errno {
+    fn from(error: ZramError) -> Self {
+        error.errno()
+    }
+}
+
+/// With the number that [`ZramError::errno`] says.
+impl From<ZramError> for KernelError {
+    fn from(error: ZramError) -> Self {
+        let operation = match error {
+            ZramError::Size { .. } => "making a zram device",
+            ZramError::Corrupt { .. } => "reading a zram page",
+            ZramError::MemLimit { .. } | ZramError::NoMemory { .. } => "writing a zram page",
+            ZramError::PastEnd { .. } => "reaching a zram page",
+            ZramError::NoBacking | ZramError::Backing { .. } => "a backing device of zram",
+        };
+        Self::from_errno(operation, error.errno())
+    }
+}
+
+impl From<ZramError> for std::io::Error {
+    fn from(error: ZramError) -> Self {
+        KernelError::from(error).into()
+    }
+}

@@ -1,0 +1,288 @@
+//! Idle pages, and their way to the backing device.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use pepita_mem::PAGE_SIZE;
+use pepita_sys::error::Errno;
+
+use crate::backing::{Answer, Backing, DEPTH};
+use crate::device::{Count, ZramDevice};
+use crate::error::ZramError;
+use crate::objects::{Form, Object, ObjectId};
+use crate::page::Page;
+
+/// Which pages are idle from now on, until they are read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// All.
+    All,
+    /// Those that were neither read nor written for so long, in whole seconds.
+    UnusedFor(Duration),
+}
+
+/// Which pages are written back, or compressed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageKind {
+    /// Those that are idle.
+    Idle,
+    /// Those that are incompressible.
+    Huge,
+    /// Those that are both.
+    HugeIdle,
+}
+
+/// Which objects are worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    kind: PageKind,
+    idle: IsIdle,
+}
+
+/// What counts as idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IsIdle {
+    /// What was marked.
+    Marked,
+    /// What was not used after this second; without one, nothing.
+    UnusedAfter(Option<u32>),
+}
+
+impl Wanted {
+    const fn marked(kind: PageKind) -> Self {
+        Self {
+            kind,
+            idle: IsIdle::Marked,
+        }
+    }
+
+    fn takes(self, object: &Object, form: Form) -> bool {
+        let is_huge = form == Form::Raw;
+        let is_idle = || match self.idle {
+            IsIdle::Marked => object.is_idle(),
+            IsIdle::UnusedAfter(second) => second.is_some_and(|second| object.is_unused(second)),
+        };
+        match self.kind {
+            PageKind::Idle => is_idle(),
+            PageKind::Huge => is_huge,
+            PageKind::HugeIdle => is_huge && is_idle(),
+        }
+    }
+}
+
+/// An object that is on its way to the backing device. Its pin is to be released.
+struct Outgoing {
+    id: ObjectId,
+    block: u64,
+    end: Receiver<Answer>,
+}
+
+/// What became of an object.
+enum Begun {
+    Sent(Outgoing),
+    /// It is not of the kind, or corrupt.
+    Left,
+    /// The backing device is.
+    Full,
+}
+
+impl ZramDevice {
+    /// Marks pages as idle, and says how many objects that are: duplicates count once. Pages that repeat 8 bytes, and
+    /// those that were written back, are left out, as they take no memory.
+    pub fn mark_idle(&self, idle: Idle) -> u64 {
+        let until = match idle {
+            Idle::All => Some(self.now()),
+            Idle::UnusedFor(time) => self.second_before(time),
+        };
+        let Some(until) = until else { return 0 };
+        let mut marked = 0;
+        for (id, object) in self.objects.pin_each(0) {
+            if takes_memory(self.objects.form(id)) && object.mark_idle(until) {
+                marked += 1;
+            }
+            self.objects.release(id);
+        }
+        marked
+    }
+
+    /// Pages of a kind, where those are idle that were not used for so long, marked or not.
+    pub(crate) fn unused_for(&self, kind: PageKind, time: Duration) -> Wanted {
+        Wanted {
+            kind,
+            idle: IsIdle::UnusedAfter(self.second_before(time)),
+        }
+    }
+
+    /// The second of the device's life that is so long ago, if there was one.
+    fn second_before(&self, time: Duration) -> Option<u32> {
+        let seconds = u32::try_from(time.as_secs()).ok()?;
+        self.now().checked_sub(seconds)
+    }
+
+    /// Writes at most `max` objects of pages of a kind to the backing device, which frees their memory, and says how
+    /// many that were: duplicates count once. It ends early when the backing device is full. A page that is written back
+    /// is read from there until it is written.
+    ///
+    /// # Errors
+    /// [`ZramError::NoBacking`]; [`ZramError::Backing`] if a write failed, whose page stays where it was.
+    pub fn write_back(&self, kind: PageKind, max: u64) -> Result<u64, ZramError> {
+        self.write_back_from(Wanted::marked(kind), max, &mut Some(0))
+    }
+
+    /// The same from an object on, if there is one, which becomes the one to go on with: none at the end.
+    pub(crate) fn write_back_from(
+        &self,
+        wanted: Wanted,
+        max: u64,
+        from: &mut Option<u32>,
+    ) -> Result<u64, ZramError> {
+        let backing = self.backing.as_ref().ok_or(ZramError::NoBacking)?;
+        let mut batch = Vec::with_capacity(usize::from(DEPTH));
+        let (mut begun, mut done) = (0, 0);
+        let mut outcome = Ok(());
+        let Some(first) = from.take() else {
+            return Ok(0);
+        };
+        for (id, object) in self.objects.pin_each(first) {
+            if begun == max || outcome.is_err() {
+                self.objects.release(id);
+                *from = Some(id.0);
+                break;
+            }
+            match self.begin_write_back(backing, wanted, id, object) {
+                Begun::Sent(outgoing) => {
+                    batch.push(outgoing);
+                    begun += 1;
+                }
+                Begun::Left => {
+                    self.objects.release(id);
+                }
+                Begun::Full => {
+                    self.objects.release(id);
+                    break;
+                }
+            }
+            if batch.len() == usize::from(DEPTH) {
+                outcome = self.end_write_back(&mut batch, &mut done);
+            }
+        }
+        let last = self.end_write_back(&mut batch, &mut done);
+        outcome.and(last)?;
+        Ok(done)
+    }
+
+    /// Sends an object on its way, if it is of the kind, there is room for it, and it is not corrupt.
+    fn begin_write_back(
+        &self,
+        backing: &Backing,
+        wanted: Wanted,
+        id: ObjectId,
+        object: &Object,
+    ) -> Begun {
+        let form = self.objects.form(id);
+        if !takes_memory(form) || !wanted.takes(object, form) {
+            return Begun::Left;
+        }
+        let Some(block) = self.objects.take_block() else {
+            return Begun::Full;
+        };
+        let mut page: Box<Page> = Box::new([0; PAGE_SIZE]);
+        let (_, read) = self.read_dense(id, &mut page);
+        let hash = object.hash.load(Ordering::Relaxed);
+        if read.is_err() || (self.hash)(&page) != hash {
+            self.objects.give_block(block);
+            return Begun::Left; // its reader is told
+        }
+        Begun::Sent(Outgoing {
+            id,
+            block,
+            end: backing.write(block, page),
+        })
+    }
+
+    /// Waits for what is on its way.
+    fn end_write_back(&self, batch: &mut Vec<Outgoing>, done: &mut u64) -> Result<(), ZramError> {
+        let mut outcome = Ok(());
+        for outgoing in batch.drain(..) {
+            let Outgoing { id, block, end } = outgoing;
+            match end.recv().map_or(Err(Errno::EIO), |(_, result)| result) {
+                Ok(()) => {
+                    self.objects.set_backed(id, block);
+                    self.count(Count::BdWrites);
+                    *done += 1;
+                }
+                Err(errno) => {
+                    self.objects.give_block(block);
+                    outcome = Err(ZramError::Backing { errno });
+                }
+            }
+            self.objects.release(id);
+        }
+        outcome
+    }
+}
+
+impl ZramDevice {
+    /// Compresses objects of pages of a kind again, as densely as can be, and says how many take less memory
+    /// then: duplicates count once. At most `max` are tried, and none that was tried before. Pages that are dense take
+    /// several times as long to read, so this is for those that nobody reads.
+    ///
+    /// ```
+    /// use pepita_zram::{Idle, PageKind, ZramConfig, ZramDevice};
+    ///
+    /// let device = ZramDevice::new(ZramConfig::with_size(1 << 20))?;
+    /// let program = std::fs::read("/proc/self/exe").unwrap();
+    /// for (index, page) in program.as_chunks().0.iter().take(256).enumerate() {
+    ///     device.write_page(index as u64, page)?;
+    /// }
+    /// let before = device.stats().compr_data_size;
+    /// device.mark_idle(Idle::All);
+    /// assert!(device.recompress(PageKind::Idle, u64::MAX)? > 0);
+    /// assert!(device.stats().compr_data_size < before);
+    /// # Ok::<(), pepita_zram::ZramError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ZramError::MemLimit`], [`ZramError::NoMemory`]: an object has both forms for a moment.
+    pub fn recompress(&self, kind: PageKind, max: u64) -> Result<u64, ZramError> {
+        self.recompress_from(Wanted::marked(kind), max, &mut Some(0))
+    }
+
+    /// The same from an object on, if there is one, which becomes the one to go on with: none at the end.
+    pub(crate) fn recompress_from(
+        &self,
+        wanted: Wanted,
+        max: u64,
+        from: &mut Option<u32>,
+    ) -> Result<u64, ZramError> {
+        let Some(first) = from.take() else {
+            return Ok(0);
+        };
+        let (mut tried, mut done) = (0, 0);
+        for (id, object) in self.objects.pin_each(first) {
+            if tried == max {
+                self.objects.release(id);
+                *from = Some(id.0);
+                break;
+            }
+            let form = self.objects.form(id);
+            let is_wanted = takes_memory(form) && wanted.takes(object, form) && !object.is_dense();
+            let mut outcome = Ok(false);
+            if is_wanted {
+                tried += 1;
+                outcome = self.make_dense(id);
+            }
+            self.objects.release(id);
+            done += u64::from(outcome?);
+        }
+        Ok(done)
+    }
+}
+
+fn takes_memory(form: Form) -> bool {
+    matches!(form, Form::Raw | Form::Lz4 | Form::Deflate)
+}
+
+#[cfg(test)]
+mod tests;

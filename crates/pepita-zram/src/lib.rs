@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+
+#[cfg(any(test, feature = "proptest"))]
+mod arbitrary;
+mod backing;
+mod block;
+mod chunked;
+mod codec;
+mod config;
+mod counters;
+mod device;
+mod duplicates;
+mod error;
+mod idle;
+mod objects;
+mod page;
+mod reading;
+mod slot;
+mod stats;
+mod store;
+mod stream;
+mod threads;
+mod upkeep;
+
+pub use block::ZramLane;
+pub use config::{Deduplication, ZramCompressor, ZramConfig};
+pub use device::ZramDevice;
+pub use error::ZramError;
+pub use idle::{Idle, PageKind};
+pub use stats::{StatLine, ZramStats};
+pub use upkeep::{Upkeep, UpkeepPolicy, UpkeepReport};

@@ -1,0 +1,126 @@
+//! [`Streams`]: what threads compress with.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use pepita_mem::PAGE_SIZE;
+
+use crate::codec::{CorruptPage, deflate, lz4};
+use crate::config::ZramCompressor;
+use crate::objects::Form;
+use crate::page::Page;
+use crate::store::lock;
+use crate::threads;
+
+/// A compressed page that is longer than this is kept raw: it would save less than a thirty-second of the page,
+/// which is not worth decompressing it.
+const COMPRESSED_MAX: usize = PAGE_SIZE - PAGE_SIZE / 32;
+
+/// What one page at a time is compressed with.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    encoder: Option<lz4::Encoder>,
+    out: Box<[u8; COMPRESSED_MAX]>,
+    /// A page that is compared.
+    pub(crate) scratch: Box<Page>,
+    dense: Option<deflate::Encoder>,
+    pub(crate) decoder: Decoder,
+}
+
+/// What makes pages again, of all that is compressed.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    dense: Option<deflate::Decoder>,
+}
+
+impl Stream {
+    fn new(compressor: ZramCompressor) -> Self {
+        let encoder = match compressor {
+            ZramCompressor::Lz4 => Some(lz4::Encoder::new()),
+            ZramCompressor::None => None,
+        };
+        Self {
+            encoder,
+            out: Box::new([0; COMPRESSED_MAX]),
+            scratch: Box::new([0; PAGE_SIZE]),
+            dense: None,
+            decoder: Decoder::default(),
+        }
+    }
+
+    /// The most densely that [`scratch`](Self::scratch) can be stored; none if that takes `len` bytes or more.
+    pub(crate) fn compress_densely(&mut self, len: usize) -> Option<(Form, &[u8])> {
+        let encoder = self.dense.get_or_insert_with(deflate::Encoder::new);
+        let out = &mut self.out[..len.saturating_sub(1).min(COMPRESSED_MAX)];
+        let len = encoder.compress(&self.scratch, out)?;
+        Some((Form::Deflate, &out[..len]))
+    }
+
+    /// What `page` is to be stored as.
+    pub(crate) fn compress<'a>(&'a mut self, page: &'a Page) -> (Form, &'a [u8]) {
+        let encoder = self.encoder.as_mut();
+        let len = encoder.and_then(|encoder| encoder.compress(page, &mut self.out[..]));
+        match len {
+            Some(len) => (Form::Lz4, &self.out[..len]),
+            None => (Form::Raw, page),
+        }
+    }
+}
+
+impl Decoder {
+    /// Makes `page` of the bytes that an object has in `form`.
+    pub(crate) fn decompress(
+        &mut self,
+        form: Form,
+        bytes: &[u8],
+        page: &mut Page,
+    ) -> Result<(), CorruptPage> {
+        if form != Form::Deflate {
+            return decompress(form, bytes, page);
+        }
+        let decoder = self.dense.get_or_insert_with(deflate::Decoder::new);
+        decoder.decompress(bytes, page)
+    }
+}
+
+/// The same for the forms that need no [`Decoder`].
+pub(crate) fn decompress(form: Form, bytes: &[u8], page: &mut Page) -> Result<(), CorruptPage> {
+    match form {
+        Form::Raw => {
+            let raw: &Page = bytes.try_into().map_err(|_| CorruptPage)?;
+            *page = *raw;
+            Ok(())
+        }
+        Form::Lz4 => lz4::decompress(bytes, page),
+        // They have no bytes, or need a decoder.
+        Form::Filled | Form::Backed | Form::Deflate => Err(CorruptPage),
+    }
+}
+
+/// One for each thread that compresses at once.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    all: Box<[Mutex<Stream>]>,
+}
+
+impl Streams {
+    pub(crate) fn new(count: usize, compressor: ZramCompressor) -> Self {
+        let streams = (0..count.max(1)).map(|_| Mutex::new(Stream::new(compressor)));
+        Self {
+            all: streams.collect(),
+        }
+    }
+
+    /// The thread's own stream, or one that nobody has, or else its own once it is free.
+    pub(crate) fn get(&self) -> MutexGuard<'_, Stream> {
+        let own = threads::number() % self.all.len();
+        let (before, from_own) = self.all.split_at(own);
+        for stream in from_own.iter().chain(before) {
+            match stream.try_lock() {
+                Ok(stream) => return stream,
+                Err(TryLockError::Poisoned(poisoned)) => return PoisonError::into_inner(poisoned),
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+        lock(&self.all[own])
+    }
+}
