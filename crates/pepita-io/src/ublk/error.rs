@@ -275,3 +275,118 @@ impl From<UblkError> for std::io::Error {
         KernelError::from(error).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_to_do_and_keeps_its_number() {
+        let limit = Duration::from_secs(30);
+        let of = |command, errno| UblkError::of_command(command, 7, errno);
+        for (error, told, errno) in [
+            (
+                of("UBLK_CMD_ADD_DEV", Errno::EPERM),
+                "CAP_SYS_ADMIN",
+                Errno::EPERM,
+            ),
+            (
+                of("UBLK_CMD_ADD_DEV", Errno::EEXIST),
+                "take another id",
+                Errno::EEXIST,
+            ),
+            (
+                of("UBLK_CMD_START_DEV", Errno::EEXIST),
+                "START_DEV of ublk device 7",
+                Errno::EEXIST,
+            ),
+            (
+                of("UBLK_CMD_STOP_DEV", Errno::ENODEV),
+                "no ublk device 7",
+                Errno::ENODEV,
+            ),
+            (
+                of("UBLK_CMD_GET_FEATURES", Errno::EOPNOTSUPP),
+                "Linux 6.5",
+                Errno::EOPNOTSUPP,
+            ),
+            (
+                of("UBLK_CMD_ADD_DEV", Errno::EOPNOTSUPP),
+                "Linux 6.4",
+                Errno::EOPNOTSUPP,
+            ),
+            (
+                of("UBLK_CMD_SET_PARAMS", Errno::EACCES),
+                "SET_PARAMS",
+                Errno::EACCES,
+            ),
+            (
+                of("UBLK_CMD_START_USER_RECOVERY", Errno::EBUSY),
+                "try again",
+                Errno::EBUSY,
+            ),
+            (
+                UblkError::TimedOut {
+                    command: "UBLK_CMD_STOP_DEV",
+                    id: 7,
+                    limit,
+                },
+                "did not end within 30s",
+                Errno::ETIMEDOUT,
+            ),
+            (
+                UblkError::Hangs {
+                    id: 7,
+                    threads: 2,
+                    limit,
+                },
+                "2 threads",
+                Errno::ETIMEDOUT,
+            ),
+            (
+                UblkError::Unserved { flags: 0x100 },
+                "0x100",
+                Errno::EOPNOTSUPP,
+            ),
+            (
+                UblkError::Capacity {
+                    waiting: 8,
+                    served: 16,
+                },
+                "has 8 sectors",
+                Errno::EINVAL,
+            ),
+            (
+                UblkError::Queue {
+                    queue_id: 3,
+                    errno: Errno::EINVAL,
+                },
+                "queue 3",
+                Errno::EINVAL,
+            ),
+            (
+                UblkError::Panicked {
+                    message: "no".into(),
+                },
+                "panicked: no",
+                Errno::EIO,
+            ),
+            (
+                GeometryError::NoSegment.into(),
+                "max_segments",
+                Errno::EINVAL,
+            ),
+            (
+                KernelError::from_errno("mmap", Errno::ENOMEM).into(),
+                "mmap",
+                Errno::ENOMEM,
+            ),
+        ] {
+            let text = error.to_string();
+            assert!(text.contains(told), "{text}");
+            let io = std::io::Error::from(error.clone());
+            assert_eq!(io.raw_os_error(), Some(errno.raw()), "{text}");
+            assert_eq!(KernelError::from(error).to_errno(), errno, "{text}");
+        }
+    }
+}
