@@ -244,3 +244,151 @@ impl fmt::Debug for SharedRing {
         f.debug_struct("SharedRing").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsRawFd, OwnedFd};
+
+    use pepita_sys::blk_mq::conformance::Conformance;
+    use pepita_sys::blk_mq::{BlockDevice, DeviceId, Geometry, Lane, Request};
+
+    use super::*;
+    use crate::{FileDevice, FileLane, FileOptions};
+
+    /// A file whose lanes share a ring with a thread that does nothing else.
+    struct OnSharedRing(FileDevice);
+
+    struct SharedLane<'d> {
+        lanes: [FileLane<'d>; 2],
+        next: usize,
+        ring: ThreadRing,
+        bell: OwnedFd,
+    }
+
+    impl BlockDevice for OnSharedRing {
+        type Lane<'d> = SharedLane<'d>;
+
+        fn geometry(&self) -> Geometry {
+            self.0.geometry()
+        }
+
+        fn id(&self) -> DeviceId {
+            self.0.id()
+        }
+
+        fn open_lane(&self, depth: u16) -> Result<SharedLane<'_>> {
+            // Room for fewer entries than the lanes have.
+            let ring = ThreadRing::new(2, 1024).map_err(KernelError::from)?;
+            let bell = crate::file::bell()?;
+            ring.with(|ring| ring.register_eventfd(bell.as_raw_fd()))?;
+            let open = |opener| ring.open(opener, || self.0.open_lane(depth));
+            let lanes = [open(0)?, open(1)?];
+            assert!(
+                SharedRing::current().is_none(),
+                "it is for lanes that are opened in there"
+            );
+            assert!(
+                lanes
+                    .iter()
+                    .all(|lane| lane.descriptor() == Some(ring.fd()))
+            );
+            Ok(SharedLane {
+                lanes,
+                next: 0,
+                ring,
+                bell,
+            })
+        }
+    }
+
+    impl Lane for SharedLane<'_> {
+        fn submit(&mut self, request: Request) -> std::result::Result<(), Request> {
+            self.next ^= 1;
+            let request = match self.lanes[self.next].submit(request) {
+                Ok(()) => return Ok(()),
+                Err(request) => request,
+            };
+            self.lanes[self.next ^ 1].submit(request)
+        }
+
+        fn commit(&mut self) {
+            self.lanes.iter_mut().for_each(Lane::commit);
+            self.ring
+                .with(|ring| ring.submit())
+                .expect("a ring that works");
+        }
+
+        fn poll(&mut self) -> usize {
+            let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+            self.commit();
+            let (mut own, mut called) = (Vec::new(), Vec::new());
+            self.ring.take(&mut own, &mut called);
+            assert_eq!(own.len(), 0);
+            called.sort_unstable();
+            called.dedup();
+            let lanes = called.iter().map(|opener| usize::from(*opener));
+            let ended = lanes.map(|lane| self.lanes[lane].poll()).sum();
+            self.commit();
+            ended
+        }
+
+        fn descriptor(&self) -> Option<i32> {
+            Some(self.bell.as_raw_fd())
+        }
+    }
+
+    #[test]
+    fn lanes_that_share_a_ring_keep_the_contract() {
+        let folder = std::env::var_os("CARGO_TARGET_TMPDIR").unwrap_or_else(|| "/dev/shm".into());
+        let image = tempfile::NamedTempFile::new_in(folder).expect("a file");
+        image.as_file().set_len(3 << 20).expect("its length");
+        for options in [
+            FileOptions::new(),
+            FileOptions::new().logical_block_size(4096),
+        ] {
+            let device = OnSharedRing(options.open(image.path()).expect("a device"));
+            let report = Conformance::new()
+                .run(&device)
+                .expect("it keeps every rule");
+            assert_eq!(report.left_out, []);
+        }
+    }
+
+    #[test]
+    fn the_thread_s_own_completions_and_a_lane_s_do_not_mix() {
+        let ring = ThreadRing::new(8, 64).expect("a ring");
+        let open = |opener| ring.open(opener, SharedRing::current).expect("a share");
+        let (first, second) = (open(5), open(6));
+        let nop = IoUringSqe::nop;
+        // SAFETY: they lead nowhere.
+        unsafe { ring.push(nop().user_data(7)) }.expect("room");
+        // SAFETY: as above.
+        unsafe { first.push(nop(), 1) }.expect("room");
+        // SAFETY: as above.
+        unsafe { second.push(nop(), 2) }.expect("room");
+        // A lane that waits fills all boxes.
+        first.wait(&Wait::new()).expect("completions");
+        let (mut mail, mut own, mut called) = (Vec::new(), Vec::new(), Vec::new());
+        let numbers =
+            |cqes: &[IoUringCqe]| cqes.iter().map(|cqe| cqe.user_data).collect::<Vec<_>>();
+        first.take(&mut mail);
+        assert_eq!(numbers(&mail), [1]);
+        second.take(&mut mail);
+        assert_eq!(numbers(&mail), [2]);
+        ring.take(&mut own, &mut called);
+        assert_eq!((numbers(&own), called), (vec![7], vec![5, 6]));
+        // A box whose lane left something is not given away before that has come.
+        // SAFETY: as above.
+        unsafe { second.push(nop(), 3) }.expect("room");
+        let user_data = second.user_data(0);
+        drop(second);
+        let third = open(8);
+        assert_ne!(third.user_data(0), user_data);
+        third
+            .wait(&Wait::new())
+            .expect("the completion that nobody wants");
+        third.take(&mut mail);
+        assert_eq!(numbers(&mail), []);
+        assert_eq!(open(9).user_data(0), user_data);
+    }
+}

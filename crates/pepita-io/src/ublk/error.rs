@@ -275,3 +275,60 @@ impl From<UblkError> for std::io::Error {
         KernelError::from(error).into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(error: UblkError, told: &str, errno: Errno) {
+        let text = error.to_string();
+        assert!(text.contains(told), "{text}");
+        let io = std::io::Error::from(error.clone());
+        assert_eq!(io.raw_os_error(), Some(errno.raw()), "{text}");
+        assert_eq!(KernelError::from(error).to_errno(), errno, "{text}");
+    }
+
+    #[test]
+    fn what_the_driver_answers_says_what_to_do() {
+        for (command, errno, told) in [
+            ("UBLK_CMD_ADD_DEV", Errno::EPERM, "CAP_SYS_ADMIN"),
+            ("UBLK_CMD_ADD_DEV", Errno::EEXIST, "take another id"),
+            ("UBLK_CMD_START_DEV", Errno::EEXIST, "device 7"),
+            ("UBLK_CMD_STOP_DEV", Errno::ENODEV, "no ublk device 7"),
+            ("UBLK_CMD_GET_FEATURES", Errno::EOPNOTSUPP, "Linux 6.5"),
+            ("UBLK_CMD_ADD_DEV", Errno::EOPNOTSUPP, "Linux 6.4"),
+            ("UBLK_CMD_SET_PARAMS", Errno::EACCES, "SET_PARAMS"),
+            ("UBLK_CMD_START_USER_RECOVERY", Errno::EBUSY, "try again"),
+        ] {
+            check(UblkError::of_command(command, 7, errno), told, errno);
+        }
+    }
+
+    #[test]
+    fn other_errors_keep_their_numbers_too() {
+        let (id, limit) = (7, Duration::from_secs(30));
+        let command = "UBLK_CMD_STOP_DEV";
+        let late = UblkError::TimedOut { command, id, limit };
+        check(late, "did not end within 30s", Errno::ETIMEDOUT);
+        let threads = 2;
+        let hangs = UblkError::Hangs { id, threads, limit };
+        check(hangs, "2 threads", Errno::ETIMEDOUT);
+        let unserved = UblkError::Unserved { flags: 0x100 };
+        check(unserved, "0x100", Errno::EOPNOTSUPP);
+        let (waiting, served) = (8, 16);
+        let other = UblkError::Capacity { waiting, served };
+        check(other, "has 8 sectors", Errno::EINVAL);
+        let (queue_id, errno) = (3, Errno::EBUSY);
+        check(UblkError::Queue { queue_id, errno }, "queue 3", errno);
+        let message = "no".into();
+        check(UblkError::Panicked { message }, "panicked: no", Errno::EIO);
+        check(
+            GeometryError::NoSegment.into(),
+            "max_segments",
+            Errno::EINVAL,
+        );
+        let kernel = KernelError::from_errno("mmap", Errno::ENOMEM);
+        check(kernel.into(), "mmap", Errno::ENOMEM);
+    }
+}
