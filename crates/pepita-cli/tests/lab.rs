@@ -109,8 +109,15 @@ fn a_disk_is_made_listed_used_and_deleted() {
     if !in_lab("a_disk_is_made_listed_used_and_deleted") {
         return;
     }
+    for kind in ["ram", "zram"] {
+        make_list_use_and_delete(kind);
+    }
+}
+
+#[track_caller]
+fn make_list_use_and_delete(kind: &str) {
     let home = Home::new();
-    let disk = home.done(&["add", "-t", "ram", "--size", "64MiB", "-q", "2"]);
+    let disk = home.done(&["add", "-t", kind, "--size", "64MiB", "-q", "2"]);
     let (path, id) = (disk["path"].as_str().unwrap(), disk["id"].to_string());
     let listed = &home.done(&["list"])["disks"][0];
     assert_eq!(
@@ -123,7 +130,7 @@ fn a_disk_is_made_listed_used_and_deleted() {
     );
     assert_eq!(
         (&listed["pid"], &listed["target"]["type"]),
-        (&disk["pid"], &"ram".into())
+        (&disk["pid"], &kind.into())
     );
 
     tool(&format!("mkfs.ext4 -q {path}"));

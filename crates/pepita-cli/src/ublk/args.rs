@@ -10,6 +10,7 @@ use crate::units::parse_size;
 pub(crate) const HELP: &str = "\
 Examples:
   pepita ublk add -t ram --size 1GiB                 a RAM disk, /dev/ublkb0
+  pepita ublk add -t zram --size 4GiB                compressed memory, for swap or /tmp
   pepita ublk add -t file --file disk.img --direct   a file as a disk, past the page cache
   pepita ublk add -t file --file disk.img --recovery reissue
   pepita ublk recover 0                              serve it again when its server was killed
@@ -44,9 +45,12 @@ pub(crate) struct AddArgs {
     /// What holds the data
     #[arg(short = 't', long = "type", value_enum, value_name = "TYPE")]
     pub(crate) kind: Kind,
-    /// The size of a RAM or null disk; the least size of a file
+    /// The size of a disk without a file; the least size of a file
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) size: Option<u64>,
+    /// The most memory of `-t zram`; writes that need more fail with ENOSPC
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) mem_limit: Option<u64>,
     /// The file or block device of `-t file`
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<PathBuf>,
@@ -128,6 +132,8 @@ pub(crate) enum Kind {
     Null,
     /// Memory of the server, taken as it is written
     Ram,
+    /// Memory of the server, compressed
+    Zram,
     /// A file or block device of the host
     File,
 }

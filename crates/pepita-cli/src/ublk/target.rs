@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use pepita::blk_mq::BlockDevice;
 use pepita::io::{AnyDevice, FileDevice, FileDeviceError, FileOptions, NullDevice, RamDevice};
+use pepita::zram::{ZramConfig, ZramDevice, ZramError};
 use serde::{Deserialize, Serialize};
 
 use super::args::{AddArgs, Kind, Recovery};
@@ -22,6 +23,10 @@ pub(super) enum Target {
     },
     Ram {
         bytes: u64,
+    },
+    Zram {
+        bytes: u64,
+        mem_limit: Option<u64>,
     },
     File {
         /// From the root.
@@ -49,6 +54,8 @@ pub(super) enum TargetError {
     },
     #[error("{}: {source}", path.display())]
     Path { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Zram(#[from] ZramError),
     #[error("{} has {}, {} are asked for", path.display(), show_size(*has), show_size(*asked))]
     TooSmall { path: PathBuf, has: u64, asked: u64 },
 }
@@ -63,8 +70,11 @@ impl Target {
                 Some(path) => Self::file(path, args),
             },
             _ if args.file.is_some() => usage("--file is for `-t file` alone"),
-            Kind::Ram if args.recovery != Recovery::None => {
-                usage("the data of a RAM disk goes with its server: leave out --recovery")
+            kind if args.mem_limit.is_some() && kind != Kind::Zram => {
+                usage("--mem-limit is for `-t zram` alone")
+            }
+            Kind::Ram | Kind::Zram if args.recovery != Recovery::None => {
+                usage("the data is memory of the server, and goes with it: leave out --recovery")
             }
             kind => match args.size {
                 None => usage("a disk without a file needs a size: --size 1GiB"),
@@ -72,6 +82,10 @@ impl Target {
                     usage("--size: expected a multiple of 512 bytes, and not zero")
                 }
                 Some(bytes) if kind == Kind::Ram => Ok(Self::Ram { bytes }),
+                Some(bytes) if kind == Kind::Zram => Ok(Self::Zram {
+                    bytes,
+                    mem_limit: args.mem_limit,
+                }),
                 Some(bytes) => Ok(Self::Null { bytes }),
             },
         }
@@ -99,6 +113,13 @@ impl Target {
                 return Ok(AnyDevice::new(NullDevice::new(bytes / SECTOR_BYTES)));
             }
             Self::Ram { bytes } => return Ok(AnyDevice::new(RamDevice::new(bytes / SECTOR_BYTES))),
+            Self::Zram { bytes, mem_limit } => {
+                let mut config = ZramConfig::with_size(*bytes);
+                if let Some(limit) = mem_limit {
+                    config = config.mem_limit(*limit);
+                }
+                return Ok(AnyDevice::new(ZramDevice::new(config)?));
+            }
             Self::File {
                 path,
                 direct,
@@ -132,6 +153,10 @@ impl Target {
         match self {
             Self::Null { .. } => "null".to_owned(),
             Self::Ram { .. } => "ram".to_owned(),
+            Self::Zram { mem_limit, .. } => match mem_limit {
+                Some(limit) => format!("zram, at most {} of memory", show_size(*limit)),
+                None => "zram".to_owned(),
+            },
             Self::File {
                 path,
                 direct,
