@@ -15,6 +15,8 @@
 
 mod case;
 mod cli;
+pub mod codec;
+mod corpus;
 mod home;
 mod host;
 mod output;
@@ -36,4 +38,10 @@ pub use timing::{per_second, wall_ms};
 pub const ROUNDS: usize = 30;
 
 /// Every suite.
-pub const SUITES: &[Suite] = &[pages::SUITE, tags::SUITE, tasks::SUITE, uring::SUITE];
+pub const SUITES: &[Suite] = &[
+    codec::SUITE,
+    pages::SUITE,
+    tags::SUITE,
+    tasks::SUITE,
+    uring::SUITE,
+];
