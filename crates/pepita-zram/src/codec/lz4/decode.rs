@@ -19,7 +19,8 @@ const PIECE: usize = 32;
 /// A match that begins before this may write [`PIECE`] bytes.
 const LIMIT: usize = PAGE_SIZE - PIECE;
 
-/// Decompresses `block`, of whatever encoder, which must be exactly one page.
+/// Decompresses `block`, of whatever encoder, which must be exactly one page. The token of the last literals must
+/// announce no match; LZ4's own decoder does not look.
 ///
 /// # Errors
 /// [`CorruptPage`] if it is anything else; `page` then holds anything.

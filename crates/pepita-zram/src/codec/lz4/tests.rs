@@ -206,7 +206,10 @@ fn blocks_that_are_not_a_page_are_errors() {
     let mut no_last = Vec::new();
     push(&mut no_last, &[1], Some((1, 4095)));
     let lengths_without_end = [vec![0xF0], vec![255; 100_000]].concat();
-    let cases: [(&str, Vec<u8>); 12] = [
+    let mut announced = with(1, 4081, 14);
+    assert!(decompressed(&announced).is_ok());
+    *announced.iter_mut().rev().nth(14).unwrap() |= 1;
+    let cases: [(&str, Vec<u8>); 13] = [
         ("nothing", vec![]),
         ("a token alone", vec![0x10]),
         ("no distance", vec![0x10, 1]),
@@ -219,6 +222,7 @@ fn blocks_that_are_not_a_page_are_errors() {
         ("a block cut short", cut),
         ("a byte behind the end", behind),
         ("no last literals", no_last),
+        ("a match announced behind the last literals", announced),
     ];
     for (name, block) in cases {
         assert_eq!(decompressed(&block), Err(CorruptPage), "{name}");
