@@ -15,6 +15,8 @@
 
 mod case;
 mod cli;
+pub mod codec;
+mod corpus;
 mod home;
 mod host;
 mod output;
@@ -38,6 +40,7 @@ pub const ROUNDS: usize = 30;
 
 /// Every suite.
 pub const SUITES: &[Suite] = &[
+    codec::SUITE,
     pages::SUITE,
     tags::SUITE,
     tasks::SUITE,

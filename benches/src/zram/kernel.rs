@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use memmap2::MmapMut;
 
-use super::corpus::{Corpus, PAGE, Pages};
+use crate::corpus::{Corpus, PAGE, Pages};
 use super::{Work, us_of};
 use crate::case::Contender;
 use crate::timing::wall_ms;

@@ -1,11 +1,10 @@
 //! Compressed memory, against the kernel's zram on the same pages.
 
-mod corpus;
 mod kernel;
 mod ours;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
-use corpus::Corpus;
+use crate::corpus::Corpus;
 use kernel::{Kernel, Request};
 use ours::{Codec, Ours};
 

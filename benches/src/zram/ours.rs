@@ -10,7 +10,7 @@ use lz4_flex::block::{
 };
 use pepita_zram::{Idle, PageKind, ZramConfig, ZramDevice};
 
-use super::corpus::{Corpus, PAGE, Pages};
+use crate::corpus::{Corpus, PAGE, Pages};
 use super::{Work, us_of};
 use crate::case::Contender;
 use crate::timing::wall_ms;

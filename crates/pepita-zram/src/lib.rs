@@ -5,7 +5,7 @@ mod arbitrary;
 mod backing;
 mod block;
 mod chunked;
-mod codec;
+pub mod codec;
 mod config;
 mod counters;
 mod device;

@@ -4,7 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use pepita_mem::PAGE_SIZE;
 
-use crate::codec::{CorruptPage, deflate, lz4};
+use crate::codec::lz4::{self, Effort};
+use crate::codec::{CorruptPage, deflate};
 use crate::config::ZramCompressor;
 use crate::objects::Form;
 use crate::page::Page;
@@ -35,7 +36,8 @@ pub(crate) struct Decoder {
 impl Stream {
     fn new(compressor: ZramCompressor) -> Self {
         let encoder = match compressor {
-            ZramCompressor::Lz4 => Some(lz4::Encoder::new()),
+            ZramCompressor::Lz4 => Some(lz4::Encoder::new(Effort::Usual)),
+            ZramCompressor::Lz4Fast => Some(lz4::Encoder::new(Effort::Low)),
             ZramCompressor::None => None,
         };
         Self {
@@ -49,7 +51,7 @@ impl Stream {
 
     /// The most densely that [`scratch`](Self::scratch) can be stored; none if that takes `len` bytes or more.
     pub(crate) fn compress_densely(&mut self, len: usize) -> Option<(Form, &[u8])> {
-        let encoder = self.dense.get_or_insert_with(deflate::Encoder::new);
+        let encoder = self.dense.get_or_insert_with(|| deflate::Encoder::new(&[]));
         let out = &mut self.out[..len.saturating_sub(1).min(COMPRESSED_MAX)];
         let len = encoder.compress(&self.scratch, out)?;
         Some((Form::Deflate, &out[..len]))
@@ -77,7 +79,7 @@ impl Decoder {
         if form != Form::Deflate {
             return decompress(form, bytes, page);
         }
-        let decoder = self.dense.get_or_insert_with(deflate::Decoder::new);
+        let decoder = self.dense.get_or_insert_with(|| deflate::Decoder::new(&[]));
         decoder.decompress(bytes, page)
     }
 }

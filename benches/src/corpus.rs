@@ -9,14 +9,14 @@ use anyhow::{Context, Result, ensure};
 use memmap2::MmapMut;
 
 /// Bytes of a page.
-pub(super) const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 
 /// The most bytes of a corpus.
 const MAX: usize = 64 << 20;
 
 /// A set of pages. Those that repeat 8 bytes are left out, but where they are what it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Corpus {
+pub(crate) enum Corpus {
     /// The lab's kernel, unpacked.
     Vmlinux,
     /// The same with its same-filled pages.
@@ -32,10 +32,10 @@ pub(super) enum Corpus {
 }
 
 /// Aligned pages, for `O_DIRECT`. They live as long as the process.
-pub(super) type Pages = &'static [[u8; PAGE]];
+pub(crate) type Pages = &'static [[u8; PAGE]];
 
 impl Corpus {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Vmlinux => "vmlinux",
             Self::VmlinuxWhole => "vmlinux-whole",
@@ -46,7 +46,7 @@ impl Corpus {
         }
     }
 
-    pub(super) const fn about(self) -> &'static str {
+    pub(crate) const fn about(self) -> &'static str {
         match self {
             Self::Vmlinux => "pages of the lab's unpacked kernel that are not same-filled",
             Self::VmlinuxWhole => "all pages of the lab's unpacked kernel",
@@ -58,7 +58,7 @@ impl Corpus {
     }
 
     /// Its pages.
-    pub(super) fn pages(self) -> Result<Pages> {
+    pub(crate) fn pages(self) -> Result<Pages> {
         static LOADED: Mutex<Vec<(Corpus, Pages)>> = Mutex::new(Vec::new());
         let mut loaded = LOADED.lock().expect("no panic");
         if let Some((_, pages)) = loaded.iter().find(|(corpus, _)| *corpus == self) {
