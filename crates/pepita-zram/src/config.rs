@@ -56,7 +56,7 @@ pub struct ZramConfig {
     pub compressor: ZramCompressor,
     /// Whether the same page is stored once.
     pub deduplication: Deduplication,
-    /// The most bytes of memory that pages may take; the books come on top.
+    /// The most bytes of memory that pages may take, 0 for no limit; the books come on top.
     pub mem_limit: Option<u64>,
     /// How many threads compress at once; 0 for as many as there are CPUs.
     pub num_streams: usize,

@@ -39,7 +39,7 @@ const OBJECTS_SPARE: u32 = 1 << 16;
 ///
 /// Each is checked against a hash when it is read: what is not as it was written is an error, and is not returned.
 ///
-/// As a block device ([`BlockDevice`](pepita_sys::blk_mq::BlockDevice)) it has sectors of 512 bytes.
+/// As a block device ([`BlockDevice`]) it has sectors of 512 bytes.
 ///
 /// ```
 /// use pepita_zram::{ZramConfig, ZramDevice};
@@ -177,18 +177,19 @@ impl ZramDevice {
         };
         let made: Result<_, Errno> = make();
         let (slots, objects) = made.map_err(|errno| ZramError::NoMemory { errno })?;
-        objects.store.set_limit(config.mem_limit);
-        Ok(Self {
+        let device = Self {
             config,
             slots,
             objects,
             streams: Streams::new(streams, config.compressor),
             counters: Counters::default(),
-            limit: config.mem_limit.unwrap_or(0).into(),
+            limit: AtomicU64::new(0),
             born: Instant::now(),
             backing,
             hash: page::hash,
-        })
+        };
+        device.set_mem_limit(config.mem_limit);
+        Ok(device)
     }
 
     /// What it was made from.
@@ -330,11 +331,12 @@ impl ZramDevice {
         }
     }
 
-    /// Sets the most bytes of memory that pages may take, or that there is no such limit. What is stored stays.
+    /// Sets the most bytes of memory that pages may take, or that there is no such limit, which 0 says as well. What is
+    /// stored stays.
     pub fn set_mem_limit(&self, bytes: Option<u64>) {
-        let shown = bytes.unwrap_or(0);
-        self.limit.store(shown, Ordering::Relaxed);
-        self.objects.store.set_limit(bytes);
+        let limit = bytes.filter(|bytes| *bytes > 0);
+        self.limit.store(limit.unwrap_or(0), Ordering::Relaxed);
+        self.objects.store.set_limit(limit);
     }
 
     /// Lets [`ZramStats::mem_used_max`] begin with what is used.

@@ -2,7 +2,7 @@
     unsafe_code,
     reason = "a front end vouches for the memory of its requests"
 )]
-//! [`Flight`]: a page that is on its way to a device, or from it.
+//! `Flight`: a page that is on its way to a device, or from it.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::page::Page;
 /// What a request's completion finds.
 ///
 /// # Invariants
-/// * *aloft*: from [`Flight::start`] until its completion is called, a flight and its page belong to the request: nobody
+/// * *aloft*: from [`start`] until its completion is called, a flight and its page belong to the request: nobody
 ///   else reaches them, and nobody frees them.
 #[derive(Debug)]
 struct Flight {

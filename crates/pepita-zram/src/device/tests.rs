@@ -223,7 +223,7 @@ fn at_the_memory_limit_writes_fail_and_what_is_stored_stays() {
     device
         .write_page(5, &page_of(3, 1000))
         .expect("there is room");
-    device.set_mem_limit(None);
+    device.set_mem_limit(Some(0));
     device
         .write_page(30, &page_of(3, 30))
         .expect("there is no limit");
