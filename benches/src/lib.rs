@@ -17,6 +17,7 @@ mod case;
 mod cli;
 mod home;
 mod host;
+pub mod join;
 mod output;
 pub mod pages;
 mod run;
@@ -36,4 +37,10 @@ pub use timing::{per_second, wall_ms};
 pub const ROUNDS: usize = 30;
 
 /// Every suite.
-pub const SUITES: &[Suite] = &[pages::SUITE, tags::SUITE, tasks::SUITE, uring::SUITE];
+pub const SUITES: &[Suite] = &[
+    join::SUITE,
+    pages::SUITE,
+    tags::SUITE,
+    tasks::SUITE,
+    uring::SUITE,
+];
