@@ -66,3 +66,27 @@ impl Patience {
         self.asked.set(None);
     }
 }
+
+#[cfg(all(test, not(pepita_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_frames_make_patient_and_a_large_one_ends_that() {
+        let patience = Patience::default();
+        let ticket = |generation| Ticket::new(generation, 0);
+        assert!(patience.accepts(1, ticket(1)) && patience.asks());
+        for _ in 0..20 {
+            patience.learn(Duration::ZERO);
+        }
+        assert_eq!(patience.length.get(), LONGEST);
+        // What was not on offer before is left there, also where another frame was.
+        assert!(!patience.accepts(1, ticket(2)));
+        assert!(!patience.accepts(1, ticket(3)));
+        assert!(!patience.accepts(2, ticket(3)));
+        patience.learn(SMALL * 2);
+        assert_eq!(patience.length.get(), LONGEST / 2);
+        patience.learn(SMALL * 4);
+        assert!(patience.accepts(1, ticket(4)) && patience.asks());
+    }
+}
