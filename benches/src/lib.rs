@@ -19,6 +19,7 @@ pub mod codec;
 mod corpus;
 mod home;
 mod host;
+pub mod join;
 mod output;
 pub mod pages;
 mod run;
@@ -41,6 +42,7 @@ pub const ROUNDS: usize = 30;
 /// Every suite.
 pub const SUITES: &[Suite] = &[
     codec::SUITE,
+    join::SUITE,
     pages::SUITE,
     tags::SUITE,
     tasks::SUITE,

@@ -67,8 +67,9 @@ fn cases(settings: &Settings) -> Vec<Case> {
 /// `pepita run` over lines, without its peer.
 fn over_lines(settings: &Settings, count: usize, name: &str, bar: Bar) -> Case {
     let settings = settings.clone();
-    let work =
-        format!("{count} × /bin/true in the C locale over lines of standard input, from the start to the exit");
+    let work = format!(
+        "{count} × /bin/true in the C locale over lines of standard input, from the start to the exit"
+    );
     Case::new(name, Unit::Time("ms"), work).bar(bar).contender(
         Role::Ours,
         Home::Shared,

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use memmap2::MmapMut;
 
-use crate::corpus::{Corpus, PAGE, Pages};
 use super::{Work, us_of};
 use crate::case::Contender;
+use crate::corpus::{Corpus, PAGE, Pages};
 use crate::timing::wall_ms;
 
 const CONTROL: &str = "/sys/class/zram-control";

@@ -10,9 +10,9 @@ use lz4_flex::block::{
 };
 use pepita_zram::{Idle, PageKind, ZramConfig, ZramDevice};
 
-use crate::corpus::{Corpus, PAGE, Pages};
 use super::{Work, us_of};
 use crate::case::Contender;
+use crate::corpus::{Corpus, PAGE, Pages};
 use crate::timing::wall_ms;
 
 /// Runs `work` on each of `threads`, with the range of the thread's pages.

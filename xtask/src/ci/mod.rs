@@ -30,7 +30,7 @@ const UNSAFE_CRATES: [&str; 5] = [
 ];
 
 /// Crates with models: tests named `loom_`, run by loom in every order that the memory model allows.
-const MODELLED_CRATES: [&str; 3] = ["pepita-io", "pepita-mem", "pepita-sys"];
+const MODELLED_CRATES: [&str; 4] = ["pepita-io", "pepita-mem", "pepita-sched", "pepita-sys"];
 
 /// The sanitizer's target: naming it keeps build scripts and macros out of it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";

@@ -327,6 +327,22 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "makes a child that shares memory",
     ),
     (
+        "crates/pepita-sched/src/scheduler/frames.rs",
+        "frames of joins lie on stacks",
+    ),
+    (
+        "crates/pepita-sched/src/scheduler/install.rs",
+        "leads to the stack of who waits",
+    ),
+    (
+        "crates/pepita-sched/src/scheduler/join.rs",
+        "frames of joins lie on stacks",
+    ),
+    (
+        "crates/pepita-sched/src/scheduler/local.rs",
+        "a thread finds its worker by an address",
+    ),
+    (
         "crates/pepita-sched/tests/lab.rs",
         "maps memory to make a process large",
     ),

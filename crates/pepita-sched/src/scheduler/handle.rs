@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use super::cell::OneShot;
-use super::workers::{Runnable, current_worker};
+use super::local::current_worker;
+use super::workers::Runnable;
 
 /// The result of a closure given to [`Scheduler::spawn`](super::Scheduler::spawn).
 ///

@@ -6,7 +6,14 @@
 
 mod cell;
 mod deque;
+mod frames;
 mod handle;
+mod install;
+mod join;
+mod latch;
+mod local;
+mod offer;
+mod patience;
 mod sleep;
 mod workers;
 
@@ -18,7 +25,9 @@ pub(crate) use cell::OneShot;
 pub use deque::{Stealer, WorkerDeque};
 pub(crate) use handle::panic_message;
 pub use handle::{JoinError, JoinHandle};
-pub(crate) use workers::{Runnable, Workers, current_worker};
+pub use join::join;
+pub(crate) use local::current_worker;
+pub(crate) use workers::{Runnable, Workers};
 
 use crate::executor::CpuExecutor;
 use crate::pool::{Engine, TaskHandle};
@@ -79,6 +88,33 @@ impl Scheduler {
         let job = Arc::new(ClosureJob::new(job));
         self.workers.push(priority, job.clone());
         JoinHandle::new(job)
+    }
+
+    /// Runs `work` on a worker and waits for it; what it borrows need not live longer. On a worker of this scheduler it is
+    /// just called.
+    ///
+    /// # Panics
+    /// With the panic of `work`.
+    pub fn install<F, R>(&self, work: F) -> R
+    where
+        F: FnOnce() -> R + Send,
+        R: Send,
+    {
+        install::install(&self.workers, work)
+    }
+
+    /// [`join`] on a worker.
+    ///
+    /// # Panics
+    /// As [`join`].
+    pub fn join<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
+    where
+        A: FnOnce() -> RA + Send,
+        B: FnOnce() -> RB + Send,
+        RA: Send,
+        RB: Send,
+    {
+        self.install(|| join(a, b))
     }
 
     /// Runs a task on a [`CpuExecutor`] of this scheduler, one attempt on one worker at a time;

@@ -17,10 +17,20 @@
 //! seen, it either finds this very job, or it finds another and looks for more as the last one
 //! to search, or it gives up after the push and sees the job then.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+#[cfg(not(all(test, pepita_loom)))]
+use std::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicUsize, Ordering, fence},
+};
 
-#[derive(Debug, Default)]
+#[cfg(all(test, pepita_loom))]
+use loom::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicUsize, Ordering, fence},
+};
+
+#[derive(Debug)]
 pub(super) struct Sleep {
     searching: AtomicUsize,
     /// Workers asleep that nobody has woken yet; changed under `wakes` only.
@@ -31,6 +41,15 @@ pub(super) struct Sleep {
 }
 
 impl Sleep {
+    pub(super) fn new() -> Self {
+        Self {
+            searching: AtomicUsize::new(0),
+            asleep: AtomicUsize::new(0),
+            wakes: Mutex::new(0),
+            woken: Condvar::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, usize> {
         self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -41,6 +60,11 @@ impl Sleep {
         if self.searching.load(Ordering::Relaxed) == 0 && self.asleep.load(Ordering::Relaxed) > 0 {
             self.wake_one();
         }
+    }
+
+    /// Whether a worker sleeps while nobody searches; only a hint.
+    pub(super) fn may_call(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed) > 0 && self.searching.load(Ordering::Relaxed) == 0
     }
 
     fn wake_one(&self) {
@@ -55,9 +79,10 @@ impl Sleep {
         }
     }
 
-    /// Wakes every worker.
+    /// Wakes every worker; called after the order to stop.
     pub(super) fn wake_all(&self) {
-        while self.asleep.load(Ordering::SeqCst) > 0 {
+        fence(Ordering::SeqCst);
+        while self.asleep.load(Ordering::Relaxed) > 0 {
             self.wake_one();
         }
     }
@@ -101,5 +126,97 @@ impl Sleep {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         *wakes -= 1;
+    }
+}
+
+#[cfg(all(test, pepita_loom))]
+mod models {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    /// Jobs that are nothing but their number, and workers that search once before they sleep.
+    struct Jobs {
+        left: AtomicUsize,
+        stopping: AtomicUsize,
+        sleep: Sleep,
+    }
+
+    impl Jobs {
+        fn take(&self) -> bool {
+            let left = self.left.load(Ordering::Acquire);
+            left > 0
+                && self
+                    .left
+                    .compare_exchange(left, left - 1, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+        }
+
+        fn add(&self) {
+            self.left.fetch_add(1, Ordering::Release);
+            self.sleep.added();
+        }
+
+        fn has_more(&self) -> bool {
+            self.left.load(Ordering::Acquire) > 0
+        }
+
+        /// Takes jobs until the order to stop; says how many.
+        fn work(&self) -> usize {
+            let mut done = 0;
+            loop {
+                self.sleep.begin_search();
+                loop {
+                    if self.take() {
+                        self.sleep.found(|| self.has_more());
+                        done += 1;
+                        break;
+                    }
+                    let is_stopping = self.stopping.load(Ordering::SeqCst) == 1;
+                    if is_stopping && !self.has_more() {
+                        self.sleep.found(|| false);
+                        return done;
+                    }
+                    self.sleep
+                        .sleep(|| self.has_more() || self.stopping.load(Ordering::SeqCst) == 1);
+                }
+            }
+        }
+    }
+
+    /// loom fails where a worker sleeps for ever: a job left to nobody, or an order to stop not heard.
+    fn check(workers: usize, jobs: usize, preemptions: usize) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(preemptions);
+        model.check(move || {
+            let shared = Arc::new(Jobs {
+                left: AtomicUsize::new(0),
+                stopping: AtomicUsize::new(0),
+                sleep: Sleep::new(),
+            });
+            let threads: Vec<_> = (0..workers)
+                .map(|_| {
+                    let shared = shared.clone();
+                    thread::spawn(move || shared.work())
+                })
+                .collect();
+            (0..jobs).for_each(|_| shared.add());
+            shared.stopping.store(1, Ordering::SeqCst);
+            shared.sleep.wake_all();
+            let done = threads.into_iter().map(|thread| thread.join().unwrap());
+            assert_eq!(done.sum::<usize>(), jobs);
+        });
+    }
+
+    #[test]
+    fn loom_one_worker_hears_of_every_job_and_of_the_end() {
+        check(1, 2, 3);
+    }
+
+    /// A worker that went to sleep while the scheduler stopped once took the wake-up of another one.
+    #[test]
+    fn loom_two_workers_hear_of_every_job_and_of_the_end() {
+        check(2, 1, 2);
     }
 }

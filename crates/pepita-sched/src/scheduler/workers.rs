@@ -1,6 +1,5 @@
 //! The worker threads and their queues.
 
-use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +9,8 @@ use std::thread::{self, JoinHandle};
 use crossbeam_deque::Injector;
 
 use super::deque::{Stealer, WorkerDeque, until_settled};
+use super::frames::{Board, Taken};
+use super::local::{self, Local};
 use super::sleep::Sleep;
 use crate::task::Priority;
 
@@ -18,7 +19,7 @@ pub(crate) trait Runnable: Send + Sync {
     fn run(self: Arc<Self>, worker: usize);
 }
 
-type Job = Arc<dyn Runnable>;
+pub(super) type Job = Arc<dyn Runnable>;
 
 /// How often a worker looks for work, yielding the CPU in between, before it sleeps: about as
 /// long as a wake-up takes.
@@ -30,29 +31,22 @@ pub(crate) struct Workers {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-struct Shared {
+/// What the workers of one scheduler have in common.
+pub(super) struct Shared {
     /// By priority, lowest first.
     queues: [Injector<Job>; 3],
     stealers: Vec<Stealer<Job>>,
+    pub(super) boards: Vec<Arc<Board>>,
     busy: Vec<AtomicBool>,
-    sleep: Sleep,
+    pub(super) sleep: Sleep,
     stopping: AtomicBool,
 }
 
-thread_local! {
-    /// The worker that this thread is.
-    static CURRENT: RefCell<Option<Local>> = const { RefCell::new(None) };
-}
-
-struct Local {
-    index: usize,
-    deque: WorkerDeque<Job>,
-    shared: Arc<Shared>,
-}
-
-/// The index of the worker that the calling code runs on.
-pub(crate) fn current_worker() -> Option<usize> {
-    CURRENT.with_borrow(|local| local.as_ref().map(|local| local.index))
+/// What a worker does next.
+enum Work {
+    Job(Job),
+    /// The second half of somebody's join.
+    Frame(Taken),
 }
 
 impl Workers {
@@ -62,8 +56,9 @@ impl Workers {
         let shared = Arc::new(Shared {
             queues: std::array::from_fn(|_| Injector::new()),
             stealers: deques.iter().map(WorkerDeque::stealer).collect(),
+            boards: (0..count).map(|_| Arc::new(Board::new())).collect(),
             busy: (0..count).map(|_| AtomicBool::new(false)).collect(),
-            sleep: Sleep::default(),
+            sleep: Sleep::new(),
             stopping: AtomicBool::new(false),
         });
         let workers = Self {
@@ -71,14 +66,10 @@ impl Workers {
             threads: Mutex::default(),
         };
         for (index, deque) in deques.into_iter().enumerate() {
-            let local = Local {
-                index,
-                deque,
-                shared: shared.clone(),
-            };
+            let local = Local::new(index, deque, shared.clone());
             let thread = thread::Builder::new()
                 .name(format!("{name}-{index}"))
-                .spawn(move || work(local))?;
+                .spawn(move || local.enter(work))?;
             workers.threads().push(thread);
         }
         Ok(Arc::new(workers))
@@ -91,11 +82,9 @@ impl Workers {
     /// Adds a job: to the calling worker's own queue if it is one of ours and the priority is
     /// normal, else to the shared queue of that priority.
     pub(crate) fn push(&self, priority: Priority, job: Job) {
-        let left = CURRENT.with_borrow(|local| match local {
-            Some(local)
-                if priority == Priority::Normal && Arc::ptr_eq(&local.shared, &self.shared) =>
-            {
-                local.deque.push(job);
+        let left = local::with(|local| match local {
+            Some(local) if priority == Priority::Normal && local.is_of(&self.shared) => {
+                local.deque().push(job);
                 None
             }
             _ => Some(job),
@@ -108,11 +97,7 @@ impl Workers {
 
     /// Whether the calling thread is one of these workers.
     pub(crate) fn is_current(&self) -> bool {
-        CURRENT.with_borrow(|local| {
-            local
-                .as_ref()
-                .is_some_and(|local| Arc::ptr_eq(&local.shared, &self.shared))
-        })
+        local::with(|local| local.is_some_and(|local| local.is_of(&self.shared)))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -163,51 +148,61 @@ impl Drop for Workers {
 }
 
 /// The life of a worker.
-fn work(local: Local) {
-    let Local { index, shared, .. } = &local;
-    let (index, shared) = (*index, shared.clone());
-    CURRENT.with_borrow_mut(|current| *current = Some(local));
+fn work(local: &Local) {
+    let (index, shared) = (local.index(), local.shared());
     let mut picks = 0_u32;
-    while let Some(job) = next_job(&shared, index, &mut picks) {
+    while let Some(work) = next_work(local, &mut picks) {
         shared.busy[index].store(true, Ordering::Relaxed);
-        // Jobs contain what they run; this is for what they drop.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.run(index))) {
-            tracing::error!(
-                message = super::panic_message(panic),
-                "a job panicked at its end"
-            );
+        match work {
+            Work::Job(job) => {
+                // Jobs contain what they run; this is for what they drop.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.run(index))) {
+                    tracing::error!(
+                        message = super::panic_message(panic),
+                        "a job panicked at its end"
+                    );
+                }
+            }
+            Work::Frame(taken) => local.run(taken),
         }
         shared.busy[index].store(false, Ordering::Relaxed);
     }
 }
 
-/// The next job; `None` when the worker is to end.
-fn next_job(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
-    if let Some(job) = take(shared, index, picks) {
-        return Some(job);
+/// What to do next; `None` when the worker is to end.
+fn next_work(local: &Local, picks: &mut u32) -> Option<Work> {
+    if let Some(job) = take(local, picks) {
+        return Some(Work::Job(job));
     }
+    let shared = local.shared();
     shared.sleep.begin_search();
     loop {
         for _ in 0..SEARCH_ROUNDS {
-            if let Some(job) = take(shared, index, picks) {
-                shared.sleep.found(|| shared.has_jobs());
-                return Some(job);
+            let job = take(local, picks).map(Work::Job);
+            if let Some(work) = job.or_else(|| local.take_frame().map(Work::Frame)) {
+                shared.sleep.found(|| shared.has_work());
+                if shared.sleep.may_call() {
+                    local.ask_all();
+                }
+                return Some(work);
             }
-            if shared.stopping.load(Ordering::SeqCst) && !shared.has_jobs() {
+            if shared.stopping.load(Ordering::SeqCst) && !shared.has_work() {
                 shared.sleep.found(|| false);
                 return None;
             }
-            thread::yield_now();
+            local::pause();
         }
-        shared
-            .sleep
-            .sleep(|| shared.has_jobs() || shared.stopping.load(Ordering::SeqCst));
+        shared.sleep.sleep(|| {
+            local.ask_all();
+            shared.has_work() || shared.stopping.load(Ordering::SeqCst)
+        });
     }
 }
 
 /// Takes a job: by priority, except that 2 picks of 16 begin lower, and those look at the shared
 /// queue before the worker's own, so that nothing starves.
-fn take(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
+fn take(local: &Local, picks: &mut u32) -> Option<Job> {
+    let (index, shared) = (local.index(), local.shared());
     let (order, shared_first) = match *picks % 16 {
         15 => ([Priority::Low, Priority::Normal, Priority::High], true),
         7 => ([Priority::Normal, Priority::High, Priority::Low], true),
@@ -215,9 +210,12 @@ fn take(shared: &Shared, index: usize, picks: &mut u32) -> Option<Job> {
     };
     let normal = || {
         let job = if shared_first {
-            queued(shared, Priority::Normal).or_else(own)
+            queued(shared, Priority::Normal).or_else(|| local.deque().pop())
         } else {
-            own().or_else(|| queued(shared, Priority::Normal))
+            local
+                .deque()
+                .pop()
+                .or_else(|| queued(shared, Priority::Normal))
         };
         job.or_else(|| steal(shared, index))
     };
@@ -238,18 +236,15 @@ fn queued(shared: &Shared, priority: Priority) -> Option<Job> {
     }
 }
 
-/// From the worker's own queue.
-fn own() -> Option<Job> {
-    CURRENT.with_borrow(|local| local.as_ref().and_then(|local| local.deque.pop()))
-}
-
 fn steal(shared: &Shared, index: usize) -> Option<Job> {
     let count = shared.stealers.len();
     (1..count).find_map(|step| shared.stealers[(index + step) % count].steal())
 }
 
 impl Shared {
-    fn has_jobs(&self) -> bool {
-        !self.queues.iter().all(Injector::is_empty) || !self.stealers.iter().all(Stealer::is_empty)
+    fn has_work(&self) -> bool {
+        !self.queues.iter().all(Injector::is_empty)
+            || !self.stealers.iter().all(Stealer::is_empty)
+            || self.boards.iter().any(|board| board.look().is_some())
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod errors;
+mod join;
 mod nesting;
 mod pool;
 mod process;
