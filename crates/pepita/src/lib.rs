@@ -9,6 +9,7 @@
 //! | `io` | `pepita-io` | `kernel` for the ring; owned operations with `std` |
 //! | `memory` | `pepita-mem` | `kernel`; mappings of the host with `std` |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
+//! | `simd` | `pepita-simd` | `simd` (default) |
 //!
 #![cfg_attr(
     feature = "sched",
@@ -131,6 +132,9 @@ pub use pepita_sys::{blk_mq, error, io_uring, syscall, ublk};
 
 #[cfg(feature = "sched")]
 pub use pepita_sched::{executor, fault, pool, scheduler, task};
+
+#[cfg(feature = "simd")]
+pub use pepita_simd as simd;
 
 #[cfg(all(doctest, feature = "sched"))]
 #[doc = include_str!("../../../README.md")]

@@ -21,7 +21,13 @@ use report::Row;
 use step::{Cargo, Step};
 
 /// Crates with `unsafe`: their tests also run under AddressSanitizer.
-const UNSAFE_CRATES: [&str; 4] = ["pepita-io", "pepita-mem", "pepita-sched", "pepita-sys"];
+const UNSAFE_CRATES: [&str; 5] = [
+    "pepita-io",
+    "pepita-mem",
+    "pepita-sched",
+    "pepita-simd",
+    "pepita-sys",
+];
 
 /// Crates with models: tests named `loom_`, run by loom in every order that the memory model allows.
 const MODELLED_CRATES: [&str; 3] = ["pepita-io", "pepita-mem", "pepita-sys"];
