@@ -13,6 +13,7 @@
 //! * The figure is the median of the paired ratios, one per round, with the 95 % bootstrap interval of
 //!   that median ([`stats`]). Above 1 is ahead, for times and for rates.
 
+pub mod blas;
 mod case;
 mod cli;
 mod home;
@@ -36,4 +37,12 @@ pub use timing::{per_second, wall_ms};
 pub const ROUNDS: usize = 30;
 
 /// Every suite.
-pub const SUITES: &[Suite] = &[pages::SUITE, tags::SUITE, tasks::SUITE, uring::SUITE];
+pub const SUITES: &[Suite] = &[
+    blas::DGEMM,
+    pages::SUITE,
+    blas::SGEMM,
+    tags::SUITE,
+    tasks::SUITE,
+    uring::SUITE,
+    blas::VECTOR,
+];

@@ -2,6 +2,15 @@
 
 /// The only files with `unsafe`: file, why it cannot do without.
 pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("benches/src/blas/crates.rs", "the peers take pointers"),
+    (
+        "benches/src/blas/libraries.rs",
+        "loads libraries, and calls them with pointers",
+    ),
+    (
+        "benches/src/blas/roof.rs",
+        "calls instructions that only some CPUs have",
+    ),
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
