@@ -13,6 +13,7 @@
 //! * The figure is the median of the paired ratios, one per round, with the 95 % bootstrap interval of
 //!   that median ([`stats`]). Above 1 is ahead, for times and for rates.
 
+pub mod blas;
 mod case;
 mod cli;
 pub mod codec;
@@ -42,10 +43,13 @@ pub const ROUNDS: usize = 30;
 /// Every suite.
 pub const SUITES: &[Suite] = &[
     codec::SUITE,
+    blas::DGEMM,
     join::SUITE,
     pages::SUITE,
+    blas::SGEMM,
     tags::SUITE,
     tasks::SUITE,
     uring::SUITE,
+    blas::VECTOR,
     zram::SUITE,
 ];

@@ -54,7 +54,7 @@ fn an_unknown_suite_is_refused_with_the_known_ones() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(
-        text.contains("no bench `taks`; there is join, pages, tags, tasks"),
+        text.contains("no bench `taks`; there is codec, dgemm, join, pages, sgemm, tags, tasks"),
         "{text}"
     );
 }

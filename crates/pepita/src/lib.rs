@@ -10,6 +10,7 @@
 //! | `memory` | `pepita-mem` | `kernel`; mappings of the host with `std` |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
 //! | `zram` | `pepita-zram` | `zram` (default) |
+//! | `simd` | `pepita-simd` | `simd` (default) |
 //!
 #![cfg_attr(
     feature = "sched",
@@ -157,6 +158,8 @@ pub use pepita_sys::{blk_mq, error, io_uring, syscall, ublk};
 #[cfg(feature = "sched")]
 pub use pepita_sched::{executor, fault, pool, scheduler, task};
 
+#[cfg(feature = "simd")]
+pub use pepita_simd as simd;
 #[cfg(feature = "zram")]
 pub use pepita_zram as zram;
 

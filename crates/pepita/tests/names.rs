@@ -218,3 +218,31 @@ fn the_suite_for_block_devices_is_here() {
     let report = Conformance::new().run(&RamDevice::new(1024)).unwrap();
     assert!(report.left_out.is_empty(), "{report:?}");
 }
+
+#[cfg(feature = "simd")]
+#[test]
+fn the_names_of_simd_are_here() {
+    use pepita::simd::{MatrixOps, SimdCapabilities, SimdOps};
+
+    let caps = SimdCapabilities::detect();
+    let fields = [caps.sse41, caps.sse42, caps.avx, caps.avx2, caps.fma];
+    let more = [caps.avx512f, caps.avx512vl, caps.neon];
+    assert!(caps.has_simd() == fields.into_iter().chain(more).any(|it| it));
+    let description: &'static str = caps.description();
+    let (bits, width): (u32, usize) = (caps.best_vector_width(), caps.best_f32_width());
+    assert!(!description.is_empty() && bits as usize == 32 * width);
+    assert_eq!(caps.best_f64_width() * 2, width);
+    let ops = SimdOps::with_caps(*SimdOps::new().caps());
+    let (mut sum, mut product, mut wide) = ([0.0_f32; 2], [0.0_f32; 2], [0.0_f64; 2]);
+    ops.vadd_f32(&[1.0, 2.0], &[3.0, 4.0], &mut sum);
+    ops.vmul_f32(&[1.0, 2.0], &[3.0, 4.0], &mut product);
+    ops.vadd_f64(&[1.0, 2.0], &[3.0, 4.0], &mut wide);
+    assert_eq!((sum, product, wide), ([4.0, 6.0], [3.0, 8.0], [4.0, 6.0]));
+    assert_eq!(ops.dot_f32(&sum, &product), 60.0);
+    let matrices = MatrixOps::new();
+    let (mut c, mut back) = ([0.0; 2], [0.0; 4]);
+    matrices.matmul_f32(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0], &mut c, 2, 2, 1);
+    assert_eq!(c, [17.0, 39.0]);
+    matrices.transpose_f32(&[1.0, 2.0, 3.0, 4.0], &mut back, 2, 2);
+    assert_eq!(back, [1.0, 3.0, 2.0, 4.0]);
+}

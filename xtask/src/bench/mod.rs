@@ -9,6 +9,7 @@
 //!   benches wrote, whole: a run of some cases or of few rounds is not taken.
 
 mod plot;
+mod pypi;
 mod report;
 mod results;
 
@@ -99,6 +100,9 @@ fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         return exit_code(&mut bench);
     };
     if let Err(error) = debian::ensure_tools(&TOOLS) {
+        eprintln!("xtask bench: {error:#}; cases go on without them");
+    }
+    if let Err(error) = pypi::ensure(name, &root.join("target/pypi")) {
         eprintln!("xtask bench: {error:#}; cases go on without them");
     }
     if root.join("crates/pepita-cli/Cargo.toml").exists() {

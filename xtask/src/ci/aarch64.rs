@@ -49,17 +49,18 @@ const TOOLS: [Tool; 4] = [
     },
 ];
 
-/// The crates that this step compiles: those with assembly, what kernel mode is made of, and devices.
-const COMPILED: [&str; 5] = [
+/// The crates that this step compiles: those with assembly or vector instructions, what kernel mode is made of, and devices.
+const COMPILED: [&str; 6] = [
     "pepita-sys",
     "pepita-sched",
     "pepita-mem",
     "pepita-io",
     "pepita-zram",
+    "pepita-simd",
 ];
 
 /// The crates that have a core without std.
-const CORES: [&str; 3] = ["pepita-sys", "pepita-mem", "pepita-io"];
+const CORES: [&str; 4] = ["pepita-sys", "pepita-mem", "pepita-io", "pepita-simd"];
 
 /// The tests of pepita-io that need no ring.
 const WITHOUT_RING: [&str; 2] = [
@@ -88,6 +89,7 @@ pub(super) fn step() -> Result<Step> {
         .then(tests("pepita-sys", &["--lib"], &[]))
         .then(tests("pepita-sys", &["--test", "it"], &["syscall::"]))
         .then(tests("pepita-io", &["--test", "it"], &WITHOUT_RING))
+        .then(tests("pepita-simd", &["--lib", "--test", "it"], &[]))
         .then(kernel_mode::build_by(cargo(&["build", "--quiet"], BARE)))
         .then(kernel_mode::run_without_ring(&program, EMULATOR))
         .judged_by(kernel_mode::judge_without_ring))

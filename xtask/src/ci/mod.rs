@@ -21,10 +21,11 @@ use report::Row;
 use step::{Cargo, Step};
 
 /// Crates with `unsafe`: their tests also run under AddressSanitizer.
-const UNSAFE_CRATES: [&str; 5] = [
+const UNSAFE_CRATES: [&str; 6] = [
     "pepita-io",
     "pepita-mem",
     "pepita-sched",
+    "pepita-simd",
     "pepita-sys",
     "pepita-zram",
 ];

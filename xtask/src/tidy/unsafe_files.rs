@@ -2,6 +2,15 @@
 
 /// The only files with `unsafe`: file, why it cannot do without.
 pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("benches/src/blas/crates.rs", "the peers take pointers"),
+    (
+        "benches/src/blas/libraries.rs",
+        "loads libraries, and calls them with pointers",
+    ),
+    (
+        "benches/src/blas/roof.rs",
+        "calls instructions that only some CPUs have",
+    ),
     (
         "benches/src/pages/heap.rs",
         "the peer's heap takes memory by its address",
@@ -345,6 +354,34 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     (
         "crates/pepita-sched/tests/lab.rs",
         "maps memory to make a process large",
+    ),
+    (
+        "crates/pepita-simd/src/isa/avx2.rs",
+        "calls instructions that only some CPUs have",
+    ),
+    (
+        "crates/pepita-simd/src/isa/avx512.rs",
+        "calls instructions that only some CPUs have",
+    ),
+    (
+        "crates/pepita-simd/src/isa/cpuid.rs",
+        "reads a register that only some CPUs have",
+    ),
+    (
+        "crates/pepita-simd/src/isa/neon.rs",
+        "calls instructions of NEON",
+    ),
+    (
+        "crates/pepita-simd/src/isa/root.rs",
+        "calls instructions that every such CPU has",
+    ),
+    (
+        "crates/pepita-simd/src/isa/shared.rs",
+        "the one block of each instruction that every set has, in a macro",
+    ),
+    (
+        "crates/pepita-simd/src/isa/sse41.rs",
+        "calls instructions that only some CPUs have",
     ),
     (
         "crates/pepita-sys/src/blk_mq/conformance/front.rs",

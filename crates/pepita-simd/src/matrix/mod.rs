@@ -1,0 +1,13 @@
+//! Matrices: views of slices, and their product.
+
+mod gemm;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod transpose;
+mod view;
+
+pub(crate) use gemm::Gemm;
+pub use gemm::scratch_len;
+pub(crate) use transpose::transpose;
+pub use view::{MatMut, MatRef};
