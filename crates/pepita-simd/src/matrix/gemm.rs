@@ -21,8 +21,8 @@ use super::view::{MatMut, MatRef};
 use crate::isa::{Lanes, Op, host};
 use crate::{Element, ShapeError};
 
-/// Bytes of a row of the left factor that are packed at once, at most.
-const DEPTH_BYTES: usize = 2048;
+/// Steps of `k` at once, at most: how often the output is gone over.
+const DEPTH: usize = 512;
 
 /// Bytes of a cache line.
 const LINE_BYTES: usize = 64;
@@ -65,7 +65,7 @@ const fn line<T>() -> usize {
 /// Numbers from a packed row of A to the next: an odd number of cache lines, so that rows do not compete for a place
 /// in the cache.
 const fn a_stride<T>() -> usize {
-    (DEPTH_BYTES + LINE_BYTES) / size_of::<T>()
+    DEPTH + line::<T>()
 }
 
 impl Plan {
@@ -80,7 +80,7 @@ impl Plan {
             pack_a: true,
             pack_b: true,
             mc: part(m, rows.clamp(ROWS_OF_32, 1024)),
-            kc: part(k, DEPTH_BYTES / size_of::<T>()),
+            kc: part(k, DEPTH),
             // Every width of a tile divides that of the widest.
             nc: part(n, NC).next_multiple_of(NV * line::<T>()),
         }
