@@ -103,10 +103,10 @@ impl Scheduler {
         install::install(&self.workers, work)
     }
 
-    /// [`join`] on a worker.
+    /// [`join`](fn@join) on a worker.
     ///
     /// # Panics
-    /// As [`join`].
+    /// As [`join`](fn@join).
     pub fn join<A, B, RA, RB>(&self, a: A, b: B) -> (RA, RB)
     where
         A: FnOnce() -> RA + Send,
