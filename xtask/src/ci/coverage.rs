@@ -8,7 +8,7 @@ use super::tools::CARGO_LLVM_COV;
 use crate::debian::{self, Tool};
 
 /// Line coverage of what ships, in percent. A change may raise it, never lower it.
-const FLOOR_PERCENT: f64 = 90.5;
+const FLOOR_PERCENT: f64 = 91.5;
 
 /// Raise the floor when coverage exceeds it by this much.
 const SLACK_PERCENT: f64 = 2.0;

@@ -236,6 +236,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "wakers and operations of its own tell what is done to them",
     ),
     (
+        "crates/pepita-io/tests/lab/polled.rs",
+        "pushes entries that lead to memory",
+    ),
+    (
         "crates/pepita-io/tests/it/ram.rs",
         "plays a front end of requests without data",
     ),

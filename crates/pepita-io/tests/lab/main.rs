@@ -1,6 +1,7 @@
 //! What needs the lab's kernel: a disk that is nobody's, and the driver of ublk.
 #![cfg(feature = "std")]
 
+mod polled;
 mod ublk;
 
 use std::num::NonZeroUsize;
