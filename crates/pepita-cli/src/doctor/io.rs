@@ -102,7 +102,7 @@ fn ublk() -> Check {
         Err(error) => Check::missing(
             "ublk",
             format!("{CONTROL}: {error}"),
-            "as root: `modprobe ublk_drv` (Linux 6.0 or later with CONFIG_BLK_DEV_UBLK)",
+            "as root: `modprobe ublk_drv` (Linux 6.4 or later with CONFIG_BLK_DEV_UBLK)",
         ),
     }
 }
