@@ -1,5 +1,6 @@
 //! Owned operations on the thread's ring.
 
+mod bundles;
 mod chains;
 mod files;
 mod holes;
