@@ -112,6 +112,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "operations promise to keep what their entries lead to",
     ),
     (
+        "crates/pepita-io/src/ops/options.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
         "crates/pepita-io/src/ops/paths.rs",
         "operations promise to keep what their entries lead to",
     ),

@@ -6,6 +6,7 @@ mod files;
 mod holes;
 mod messages;
 mod operations;
+mod options;
 mod reentry;
 
 use std::cell::Cell;
