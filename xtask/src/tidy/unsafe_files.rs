@@ -25,6 +25,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     ),
     ("benches/src/uring/rings.rs", "raw rings take raw entries"),
     (
+        "benches/src/uring/runtimes.rs",
+        "lends aligned buffers to tokio-uring",
+    ),
+    (
         "crates/pepita-cli/src/doctor/raw.rs",
         "questions to the kernel that no safe wrapper asks",
     ),
