@@ -119,6 +119,8 @@ pub enum Role {
     Ours,
     /// What ours is compared with.
     Peer,
+    /// Compared and shown as a peer, but not what the bar is about.
+    Beside,
     /// Measured in the same rounds and shown, without comparison: a floor or a roof.
     Reference,
 }

@@ -40,7 +40,7 @@ pub(crate) struct CaseReport {
     references: BTreeMap<String, f64>,
     /// The median of what ours takes over the first reference, round by round.
     over_reference: Option<f64>,
-    /// The peer with the best median, and how ours compares with it.
+    /// The peer with the best median of those that the bar is about, and how ours compares with it.
     best: Option<String>,
     ratio: Option<f64>,
     low: Option<f64>,
@@ -67,17 +67,16 @@ pub(crate) fn summarise(case: &Case, measured: Measured) -> Option<CaseReport> {
         series.filter(move |series| series.role == role)
     };
     let ours = of_role(Role::Ours).next()?;
-    let medians = |role| {
-        let named = |series: &Series| (series.name.clone(), short(median(&series.figures)));
-        of_role(role).map(named).collect::<BTreeMap<_, _>>()
-    };
-    let compared = of_role(Role::Peer).map(|peer| {
+    let named = |series: &Series| (series.name.clone(), short(median(&series.figures)));
+    let peers = || of_role(Role::Peer).chain(of_role(Role::Beside));
+    let compared = peers().map(|peer| {
         let seen = Comparison::of(&ours.figures, &peer.figures, case.unit);
         (peer, seen)
     });
     let compared: Vec<(&Series, Comparison)> = compared.collect();
     let best = compared
         .iter()
+        .filter(|(peer, _)| peer.role == Role::Peer)
         .max_by(|(a, _), (b, _)| goodness(a, case).total_cmp(&goodness(b, case)));
     let (ours_low, ours_high) = median_interval(&ours.figures);
     let ours_median = median(&ours.figures);
@@ -98,8 +97,8 @@ pub(crate) fn summarise(case: &Case, measured: Measured) -> Option<CaseReport> {
         ours_low: short(ours_low),
         ours_high: short(ours_high),
         ours_name: ours.name.clone(),
-        peers: medians(Role::Peer),
-        references: medians(Role::Reference),
+        peers: peers().map(named).collect(),
+        references: of_role(Role::Reference).map(named).collect(),
         over_reference: over.map(short),
         best: best.map(|(peer, _)| peer.name.clone()),
         ratio: seen.map(|seen| short(seen.ratio)),
@@ -288,6 +287,26 @@ mod tests {
     fn the_best_peer_has_the_least_time_or_the_greatest_rate() {
         check(Unit::Time("ms"), "fast", 1.5, true);
         check(Unit::Rate("/s"), "slow", 0.33333, false);
+    }
+
+    #[test]
+    fn a_bar_is_not_about_who_stands_beside_it() {
+        let case = Case::new("c", Unit::Time("ms"), "w").bar(Bar::Ratio(1.4));
+        let mut measured = measured(&[("peer", 3.0)]);
+        measured.series.push(Series {
+            name: "beside".to_owned(),
+            role: Role::Beside,
+            figures: vec![1.0; 4],
+        });
+        let seen = summarise(&case, measured).unwrap();
+        assert_eq!(
+            (seen.best.as_deref(), seen.holds),
+            (Some("peer"), Some(true))
+        );
+        assert_eq!(
+            (seen.peers["beside"], seen.ratios["beside"].ratio),
+            (1.0, 0.5)
+        );
     }
 
     #[test]

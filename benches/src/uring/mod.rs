@@ -1,4 +1,4 @@
-//! io_uring, against the `io-uring` crate, tokio, and threads that block.
+//! io_uring, against the `io-uring` crate, tokio, and threads that block; and beside compio and tokio-uring.
 
 mod device;
 mod echo;
@@ -7,6 +7,7 @@ mod nops;
 mod owned;
 mod reads;
 mod rings;
+mod runtimes;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
 use device::DeviceReads;
@@ -16,6 +17,7 @@ use nops::{Nops, Share};
 use owned::{OwnedNops, OwnedReads, OwnedShare};
 use reads::{Cache, Reads};
 use rings::{Ours, Peer};
+use runtimes::{Compio, RuntimeReads, TokioUring, TokioUringNops, serve_compio, serve_tokio_uring};
 
 /// `cargo xtask bench uring`.
 pub const SUITE: Suite = Suite {
@@ -69,6 +71,9 @@ fn owned_nops(batch: u32) -> Case {
         .contender(Role::Peer, Home::Shared, "io-uring, bare", move || {
             Nops::<Peer>::new(batch)
         })
+        .contender(Role::Beside, Home::Shared, "tokio-uring", move || {
+            TokioUringNops::new(batch)
+        })
 }
 
 fn owned_share() -> Case {
@@ -112,9 +117,16 @@ fn device_reads(cache: Cache) -> Case {
 }
 
 fn owned_reads(cache: Cache) -> Case {
-    reads_of(cache, "owned-", 0.95).contender(Role::Ours, Home::Shared, "LocalRing", move || {
-        OwnedReads::new(cache, DEPTH.into())
-    })
+    reads_of(cache, "owned-", 0.95)
+        .contender(Role::Ours, Home::Shared, "LocalRing", move || {
+            OwnedReads::new(cache, DEPTH.into())
+        })
+        .contender(Role::Beside, Home::Shared, "compio", move || {
+            RuntimeReads::<Compio>::new(cache, DEPTH.into())
+        })
+        .contender(Role::Beside, Home::Shared, "tokio-uring", move || {
+            RuntimeReads::<TokioUring>::new(cache, DEPTH.into())
+        })
 }
 
 fn reads_of(cache: Cache, prefix: &str, bar: f64) -> Case {
@@ -144,5 +156,11 @@ fn echo(figure: Figure) -> Case {
         })
         .contender(Role::Peer, Home::Own, "tokio", move || {
             Echo::new(serve_tokio, figure)
+        })
+        .contender(Role::Beside, Home::Own, "compio", move || {
+            Echo::new(serve_compio, figure)
+        })
+        .contender(Role::Beside, Home::Own, "tokio-uring", move || {
+            Echo::new(serve_tokio_uring, figure)
         })
 }

@@ -34,7 +34,8 @@ pub use file::{Engine, FileDevice, FileDeviceError, FileLane, FileOptions};
 pub use handle::{RingHandle, RingThread, SendChain, Sent, SentMulti};
 #[cfg(feature = "std")]
 pub use local::{
-    Chain, Limited, LocalHandle, LocalPool, LocalRing, Multi, RecvMany, RecvPooled, Submitted, Task,
+    Chain, Limited, LocalHandle, LocalPool, LocalRing, Multi, RecvBundle, RecvMany, RecvPooled,
+    Submitted, Task,
 };
 #[cfg(feature = "std")]
 pub use null::{NullDevice, NullLane};

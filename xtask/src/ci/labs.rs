@@ -4,6 +4,9 @@
 //! Such a test is an ordinary integration test. Outside the lab (`PEPITA_LAB` is not set) it prints
 //! `SKIPPED: <test>: only in the lab` and returns. Here its binary is built on the host and run inside,
 //! where nothing may be skipped.
+//!
+//! Both boots also run the owned operations of pepita-io, which the host runs on its own kernel: what older ones
+//! lack is skipped there.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -27,12 +30,19 @@ const OLDEST: &str = "6.1";
 /// The crates whose tests run on that one too.
 const ON_OLDEST: [&str; 1] = ["pepita"];
 
+/// Whose owned operations run in both boots.
+const OWNED_OF: &str = "pepita-io";
+
+/// The tests of owned operations, by the beginnings of their names.
+const OWNED: &str = "local:: handle::";
+
 /// Builds the tests, and plans the boot.
 pub(super) fn step(packages: &[Package]) -> Result<Step> {
     let with_lab_tests = packages
         .iter()
         .filter(|package| package.ships() && package.has_test("lab"));
-    let tests = with_lab_tests.map(build).collect::<Result<Vec<_>>>()?;
+    let lab = |package| build(package, "lab");
+    let tests = with_lab_tests.map(lab).collect::<Result<Vec<_>>>()?;
     if tests.is_empty() {
         return Ok(Step::nothing("no crate has a tests/lab.rs"));
     }
@@ -46,9 +56,16 @@ pub(super) fn step(packages: &[Package]) -> Result<Step> {
     let old = tests
         .iter()
         .filter(|test| ON_OLDEST.contains(&test.package.as_str()));
+    let owned = packages.iter().filter(|package| package.name == OWNED_OF);
+    let it = |package| build(package, "it");
+    let owned = owned.map(it).collect::<Result<Vec<_>>>()?;
     let step = Step::of(kernel_mode::build())
-        .then(boot("ci", &[], &script(&tests)))
-        .then(boot("ci-oldest", &["--kernel", OLDEST], &script(old)));
+        .then(boot("ci", &[], &script(&tests, &owned)))
+        .then(boot(
+            "ci-oldest",
+            &["--kernel", OLDEST],
+            &script(old, &owned),
+        ));
     Ok(step.judged_by(|printed| {
         ensure!(
             !printed.contains(": only in the lab"),
@@ -74,21 +91,22 @@ struct Test {
     folder: String,
 }
 
-fn build(package: &Package) -> Result<Test> {
+/// Builds the integration test `name`.
+fn build(package: &Package, name: &str) -> Result<Test> {
     let mut command = Command::new("cargo");
     command.args([
         "test",
         "--no-run",
         "--all-features",
         "--test",
-        "lab",
+        name,
         "--message-format=json",
         "--package",
         &package.name,
     ]);
     let messages = debian::output(command.current_dir(workspace_root()))?;
-    let binary = binary_of(&messages)
-        .with_context(|| format!("cargo built no lab test of {}", package.name))?;
+    let binary = binary_of(name, &messages)
+        .with_context(|| format!("cargo built no test `{name}` of {}", package.name))?;
     let folder = Path::new(&package.manifest_path)
         .parent()
         .context("a manifest has a folder")?
@@ -101,8 +119,8 @@ fn build(package: &Package) -> Result<Test> {
     })
 }
 
-/// The test binary that cargo's messages name.
-fn binary_of(messages: &str) -> Option<String> {
+/// The binary of the test `name`, as cargo's messages have it.
+fn binary_of(name: &str, messages: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Message {
         executable: Option<String>,
@@ -115,22 +133,32 @@ fn binary_of(messages: &str) -> Option<String> {
     let messages = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    let lab = |message: &Message| {
+    let wanted = |message: &Message| {
         message
             .target
             .as_ref()
-            .is_some_and(|target| target.name == "lab")
+            .is_some_and(|target| target.name == name)
     };
-    messages.filter(lab).find_map(|message| message.executable)
+    messages
+        .filter(wanted)
+        .find_map(|message| message.executable)
 }
 
-/// Runs every binary, one test at a time (they share the kernel's devices), and fails if one did.
-fn script<'a>(tests: impl IntoIterator<Item = &'a Test>) -> String {
+/// Runs every binary, one test at a time, and fails if one did: lab tests, which share the kernel's devices, then
+/// owned operations, whose ends have time limits, and which say nothing of what they skip.
+fn script<'a>(tests: impl IntoIterator<Item = &'a Test>, owned: &[Test]) -> String {
     let mut script = "failed=0\n".to_owned();
     for Test { binary, folder, .. } in tests {
         let _ = writeln!(
             script,
             "cd '{folder}' && '{binary}' --test-threads=1 --show-output || failed=1"
+        );
+    }
+    for Test { binary, folder, .. } in owned {
+        // Some panic as they should, and their backtraces take an emulated machine seconds.
+        let _ = writeln!(
+            script,
+            "cd '{folder}' && RUST_BACKTRACE=0 '{binary}' {OWNED} --test-threads=1 || failed=1"
         );
     }
     script + "exit $failed"
@@ -145,7 +173,8 @@ mod tests {
         let messages = r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
 {"reason":"compiler-artifact","target":{"name":"lab"},"executable":"/t/lab-1"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(binary_of(messages).as_deref(), Some("/t/lab-1"));
+        assert_eq!(binary_of("lab", messages).as_deref(), Some("/t/lab-1"));
+        assert_eq!(binary_of("it", messages), None);
     }
 
     #[test]
@@ -156,10 +185,14 @@ mod tests {
             folder: "/".into(),
         };
         let output = Command::new("sh")
-            .args(["-c", &script(&[test("false"), test("echo")])])
+            .args([
+                "-c",
+                &script(&[test("false"), test("echo")], &[test("echo")]),
+            ])
             .output()
             .expect("sh runs");
         assert_eq!(output.status.code(), Some(1));
-        assert_eq!(output.stdout, b"--test-threads=1 --show-output\n");
+        let said = "--test-threads=1 --show-output\nlocal:: handle:: --test-threads=1\n";
+        assert_eq!(String::from_utf8_lossy(&output.stdout), said);
     }
 }

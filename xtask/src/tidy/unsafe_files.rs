@@ -25,6 +25,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     ),
     ("benches/src/uring/rings.rs", "raw rings take raw entries"),
     (
+        "benches/src/uring/runtimes.rs",
+        "lends aligned buffers to tokio-uring",
+    ),
+    (
         "crates/pepita-cli/src/doctor/raw.rs",
         "questions to the kernel that no safe wrapper asks",
     ),
@@ -109,6 +113,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     ),
     (
         "crates/pepita-io/src/ops/net.rs",
+        "operations promise to keep what their entries lead to",
+    ),
+    (
+        "crates/pepita-io/src/ops/options.rs",
         "operations promise to keep what their entries lead to",
     ),
     (

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use pepita_sys::error::{Errno, KernelError, Result};
 use pepita_sys::io_uring::{
-    IORING_POLL_ADD_MULTI, IOSQE_IO_HARDLINK, IOSQE_IO_LINK, IoUringCqe, IoUringSqe, Timespec,
+    IORING_FEAT_RECVSEND_BUNDLE, IORING_POLL_ADD_MULTI, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
+    IoUringCqe, IoUringSqe, Timespec,
 };
 
 use super::cell::Exclusive;
@@ -248,10 +249,18 @@ impl Driver {
         pool: &BufferPool,
         cqe: IoUringCqe,
     ) -> std::result::Result<Buffers, BufferError> {
-        // SAFETY: the caller's duty; buffers are used once, and nothing is bundled.
+        // SAFETY: the caller's duty; buffers are used once, and only receives that complete as they pick select
+        // from them.
         let take = |inner: &mut Inner| unsafe { pool.take(&inner.ring, cqe) };
         // SAFETY: leaf.
         unsafe { self.inner.with(take) }
+    }
+
+    /// Whether the kernel receives into several buffers at once.
+    pub(super) fn has_bundles(&self) -> bool {
+        // SAFETY: leaf.
+        let features = unsafe { self.inner.with(|inner| inner.ring.features()) };
+        features & IORING_FEAT_RECVSEND_BUNDLE != 0
     }
 
     /// Leaves a stream to itself: it is cancelled, and `orphan` gets what still comes of it.

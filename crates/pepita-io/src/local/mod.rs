@@ -37,7 +37,7 @@ use driver::{Driver, Turn};
 pub use multi::{Multi, Origin};
 pub use op::{Limited, Submitted};
 use park::Parker;
-pub use pool::{LocalPool, RecvMany, RecvPooled};
+pub use pool::{LocalPool, RecvBundle, RecvMany, RecvPooled};
 use slots::Key;
 pub(crate) use slots::Remote;
 pub use tasks::Task;

@@ -3,15 +3,15 @@
 
 use std::rc::{Rc, Weak};
 
-use pepita_sys::error::{KernelError, Result};
-use pepita_sys::io_uring::{IORING_RECV_MULTISHOT, IoUringCqe, IoUringSqe};
+use pepita_sys::error::{Errno, KernelError, Result};
+use pepita_sys::io_uring::{IORING_RECV_MULTISHOT, IORING_RECVSEND_BUNDLE, IoUringCqe, IoUringSqe};
 
 use super::driver::Driver;
 use super::multi::{Multi, Origin};
 use super::op::Submitted;
 use crate::buf::IoBuf;
 use crate::ops::{MultiOperation, Operation, SharedFile};
-use crate::ring::{Buffer, BufferPool};
+use crate::ring::{Buffer, BufferPool, Buffers};
 
 /// A pool of buffers of a [`LocalRing`](crate::LocalRing), for connections that wait without holding one each
 /// (Linux 6.4).
@@ -111,6 +111,47 @@ impl LocalPool {
         };
         Multi::start(&self.driver, operation)
     }
+
+    /// Receives what `socket` has into as many buffers of this pool as it fills: a bundle. `None` when the other
+    /// end sends no more, `ENOBUFS` when all buffers are out. Linux 6.10; `EOPNOTSUPP` before.
+    ///
+    /// ```
+    /// # use std::io::Write;
+    /// use std::os::unix::net::UnixStream;
+    /// use std::rc::Rc;
+    /// use pepita_io::LocalRing;
+    /// use pepita_sys::error::Errno;
+    ///
+    /// let ring = LocalRing::new(8)?;
+    /// let Ok(pool) = ring.buffer_pool(16, 4) else {
+    ///     return Ok(()); // before Linux 6.4
+    /// };
+    /// let (mut theirs, ours) = UnixStream::pair()?;
+    /// theirs.write_all(b"ten bytes.")?;
+    /// let bundle = match ring.block_on(pool.recv_bundle(&Rc::new(ours))) {
+    ///     Err(error) if error.to_errno() == Errno::EOPNOTSUPP => return Ok(()), // before Linux 6.10
+    ///     bundle => bundle?.expect("the connection is open"),
+    /// };
+    /// assert_eq!(bundle.slices().collect::<Vec<_>>(), [&b"ten "[..], b"byte", b"s."]);
+    /// assert_eq!(pool.available(), 13);
+    /// drop(bundle);
+    /// assert_eq!(pool.available(), 16);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The bundle is an iterator: each [`Buffer`] that it gives goes back by itself. One receive can take the
+    /// whole pool; [`Self::recv`] takes one buffer.
+    ///
+    /// Nobody else may read from the connection meanwhile. Kernels from before June 2026 may then leave a buffer shortened in
+    /// their list, and the next bundle has bytes in it that were not sent; no memory is at risk.
+    pub fn recv_bundle<F: SharedFile>(&self, socket: &F) -> Submitted<RecvBundle<F>> {
+        let operation = RecvBundle {
+            socket: socket.clone(),
+            pool: self.pool.clone(),
+            driver: Rc::downgrade(&self.driver),
+        };
+        Submitted::start_if_open(&self.driver, operation)
+    }
 }
 
 /// See [`LocalPool::recv`].
@@ -176,6 +217,46 @@ unsafe impl<F: SharedFile> MultiOperation for RecvMany<F> {
         match cqe.errno() {
             Some(errno) => Some(Err(KernelError::from_errno("recv", errno))),
             None => buffer.map(Ok),
+        }
+    }
+}
+
+/// See [`LocalPool::recv_bundle`].
+#[derive(Debug)]
+pub struct RecvBundle<F> {
+    socket: F,
+    pool: BufferPool,
+    /// As [`RecvPooled`]'s.
+    driver: Weak<Driver>,
+}
+
+// SAFETY: it keeps the socket. The buffers are the pool's, which the ring keeps.
+unsafe impl<F: SharedFile> Operation for RecvBundle<F> {
+    type Output = Result<Option<Buffers>>;
+
+    fn entry(&mut self) -> IoUringSqe {
+        // Kernels that do not know how much a socket has go by the length.
+        let len = self.pool.bundle_len();
+        IoUringSqe::recv(self.socket.number(), std::ptr::null_mut(), len, 0)
+            .ioprio(IORING_RECVSEND_BUNDLE)
+            .buffer_select(self.pool.group())
+    }
+
+    fn complete(self, cqe: IoUringCqe) -> Self::Output {
+        let driver = self.driver.upgrade();
+        let buffers = match &driver {
+            // SAFETY: the pool is of that ring, the completion is this operation's, and is looked at once.
+            Some(driver) => Some(unsafe { driver.take_buffers(&self.pool, cqe) }?),
+            // Without a ring any more, the buffers go away with the pool.
+            None => None,
+        };
+        match cqe.errno() {
+            Some(Errno::EINVAL) if driver.is_some_and(|driver| !driver.has_bundles()) => {
+                let operation = "recv of a bundle by io_uring, which needs Linux 6.10";
+                Err(KernelError::from_errno(operation, Errno::EOPNOTSUPP))
+            }
+            Some(errno) => Err(KernelError::from_errno("recv", errno)),
+            None => Ok(buffers.filter(|buffers| buffers.total_len() != 0)),
         }
     }
 }

@@ -128,6 +128,10 @@ unsafe impl<F: SharedFile> Operation for WaitChild<F> {
 /// Gives the command `cmd_op`, with 16 bytes of its own, to the driver behind `file`. The result is the
 /// driver's.
 ///
+/// A driver may take any of these bytes for an address, and write there at any time until it is done; which it
+/// does, its documentation says. The commands of sockets need no such promise: [`unreceived`](super::unreceived),
+/// [`socket_option`](super::socket_option).
+///
 /// # Safety
 /// * The command leads to no memory, or to memory that is the driver's until the operation has ended,
 ///   however it is dropped.

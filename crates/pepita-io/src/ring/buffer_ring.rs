@@ -59,6 +59,40 @@ impl BufferUse {
 /// This is the bare ring: buffers are lent to the kernel by their addresses. With `std`,
 /// `BufferPool` owns its buffers and needs no such care.
 ///
+/// One send can take several buffers, in their order (`IORING_RECVSEND_BUNDLE`, Linux 6.10). Its length is that of
+/// all of them; with 0 it goes on until there are no more, with a completion for each step.
+///
+/// ```
+/// # use std::io::Read;
+/// # use std::os::fd::AsRawFd;
+/// use pepita_io::ring::{BufferUse, RingConfig};
+/// use pepita_sys::io_uring::{IORING_FEAT_RECVSEND_BUNDLE, IORING_RECVSEND_BUNDLE, IoUringSqe};
+///
+/// let mut ring = RingConfig::new(8).build()?;
+/// if ring.features() & IORING_FEAT_RECVSEND_BUNDLE == 0 {
+///     return Ok(()); // before Linux 6.10
+/// }
+/// let mut buffers = ring.register_buffer_ring(0, 2, BufferUse::Once)?;
+/// let (ours, mut theirs) = std::os::unix::net::UnixStream::pair()?;
+/// let words = ["two ", "words"].map(|word| word.as_bytes().to_vec().leak());
+/// for (bid, word) in (0..).zip(words) {
+///     // SAFETY: leaked, and used by nobody else; two buffers in a ring of two.
+///     unsafe { buffers.add(bid, word.as_mut_ptr(), word.len() as u32) };
+/// }
+/// buffers.publish();
+/// let send = IoUringSqe::send(ours.as_raw_fd(), core::ptr::null(), 9, 0);
+/// let send = send.buffer_select(0).ioprio(IORING_RECVSEND_BUNDLE);
+/// // SAFETY: it reads what was leaked.
+/// unsafe { ring.push(send) }?;
+/// ring.submit_and_wait(1)?;
+/// let cqe = ring.pop().expect("a completion");
+/// assert_eq!((cqe.res, cqe.buffer_id()), (9, Some(0)));
+/// let mut got = [0; 9];
+/// theirs.read_exact(&mut got)?;
+/// assert_eq!(&got, b"two words");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Dropping it takes away the mapping alone: the group stays with the ring until
 /// [`Ring::unregister_buffer_ring`] or the ring's end, and the mapping keeps the ring open.
 ///

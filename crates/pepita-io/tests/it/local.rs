@@ -1,10 +1,12 @@
 //! Owned operations on the thread's ring.
 
+mod bundles;
 mod chains;
 mod files;
 mod holes;
 mod messages;
 mod operations;
+mod options;
 mod reentry;
 
 use std::cell::Cell;

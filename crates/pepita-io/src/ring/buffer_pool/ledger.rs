@@ -25,7 +25,8 @@ struct Entry {
     used: u32,
     /// Count of pieces held.
     pieces: u32,
-    /// The buffer after it in the same bundle.
+    /// The buffer that was added after it, once there is one: what a bundle goes on in. It stays until this
+    /// one is added again.
     next: u16,
 }
 
@@ -57,8 +58,8 @@ pub(super) enum Last {
 #[derive(Debug)]
 pub(super) struct Ledger {
     entries: Box<[Entry]>,
-    /// The buffer at each position, modulo the capacity.
-    order: Box<[u16]>,
+    /// The buffer that was added last.
+    newest: u16,
     buffer_len: u32,
     buffer_use: BufferUse,
 }
@@ -68,10 +69,15 @@ impl Ledger {
     pub(super) fn new(count: u16, buffer_len: u32, buffer_use: BufferUse) -> Self {
         Self {
             entries: vec![Entry::default(); usize::from(count)].into(),
-            order: vec![0; usize::from(count)].into(),
+            newest: 0,
             buffer_len,
             buffer_use,
         }
+    }
+
+    /// Count of buffers.
+    pub(super) fn capacity(&self) -> usize {
+        self.entries.len()
     }
 
     /// Count of buffers in the ring.
@@ -81,8 +87,8 @@ impl Ledger {
 
     /// Notes that `bid`, which is out, is added at `position`.
     pub(super) fn add(&mut self, bid: u16, position: u16) {
-        let slot = self.slot(position);
-        self.order[slot] = bid;
+        self.entries[usize::from(self.newest)].next = bid;
+        self.newest = bid;
         let entry = &mut self.entries[usize::from(bid)];
         debug_assert!(!entry.in_ring && entry.pieces == 0 && !entry.doubtful);
         entry.in_ring = true;
@@ -90,15 +96,14 @@ impl Ledger {
         entry.used = 0;
     }
 
-    fn slot(&self, position: u16) -> usize {
-        usize::from(position) & (self.order.len() - 1)
-    }
-
-    /// The buffer at `position`, if it is in the ring.
-    fn at(&self, position: u16) -> Option<u16> {
-        let bid = self.order[self.slot(position)];
-        let entry = self.entries[usize::from(bid)];
-        (entry.in_ring && entry.position == position).then_some(bid)
+    /// The buffer at the position after that of `bid`, if the kernel can go on there.
+    ///
+    /// By the order of adding, and not by what is at that position of the ring now: the kernel has moved past
+    /// it, and a buffer that came back since may stand there, when completions are taken late.
+    fn after(&self, bid: u16) -> Option<u16> {
+        let Entry { position, next, .. } = self.entries[usize::from(bid)];
+        let other = self.entries[usize::from(next)];
+        (other.in_ring && other.position == position.wrapping_add(1)).then_some(next)
     }
 
     /// Notes what a completion says: it brought `bytes`, the first of them into `bid`; with `more`, the kernel
@@ -126,19 +131,20 @@ impl Ledger {
             };
             return Ok((run, last));
         }
-        self.check(run, first.position)?;
-        Ok((run, self.take_checked(run, first.position, more)))
+        self.check(run)?;
+        Ok((run, self.take_checked(run, more)))
     }
 
-    /// Whether the buffers from `position` on hold what `run` says.
-    fn check(&self, run: Run, mut position: u16) -> Result<(), BufferError> {
+    /// Whether the buffers from the first on hold what `run` says.
+    fn check(&self, run: Run) -> Result<(), BufferError> {
+        let mut last = Some(run.bid);
         let mut room = self.buffer_len - run.start;
         let mut left = run.bytes;
         // A buffer that is full already holds nothing of a run.
         while room != 0 && left > room {
             left -= room;
-            position = position.wrapping_add(1);
-            room = match self.at(position) {
+            last = last.and_then(|bid| self.after(bid));
+            room = match last {
                 Some(bid) => self.buffer_len - self.entries[usize::from(bid)].used,
                 None => 0,
             };
@@ -154,7 +160,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn take_checked(&mut self, run: Run, mut position: u16, more: bool) -> Last {
+    fn take_checked(&mut self, run: Run, more: bool) -> Last {
         let mut left = run.bytes;
         let mut bid = run.bid;
         loop {
@@ -167,10 +173,7 @@ impl Ledger {
                 break;
             }
             entry.in_ring = false;
-            position = position.wrapping_add(1);
-            let next = self.order[self.slot(position)];
-            self.entries[usize::from(bid)].next = next;
-            bid = next;
+            bid = entry.next;
         }
         let rest = self.buffer_len - self.entries[usize::from(bid)].used;
         if rest >= self.buffer_use.min_left() {

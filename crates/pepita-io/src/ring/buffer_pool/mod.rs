@@ -169,6 +169,14 @@ impl BufferPool {
         self.0.state.borrow().ledger.in_ring()
     }
 
+    /// The length by which a receive of a bundle asks for all buffers. A whole count of them: for less, kernels
+    /// from before June 2026 shorten the last one, and leave it so when nothing comes.
+    pub(crate) fn bundle_len(&self) -> u32 {
+        let count = u32::try_from(self.0.state.borrow().ledger.capacity()).unwrap_or(u32::MAX);
+        let most = i32::MAX.cast_unsigned() / self.0.buffer_len;
+        count.min(most) * self.0.buffer_len
+    }
+
     /// The buffers that `cqe` brings; none if it names none. A bundle
     /// ([`IORING_RECVSEND_BUNDLE`](pepita_sys::io_uring::IORING_RECVSEND_BUNDLE)) brings several, in the order
     /// of their bytes.
@@ -184,9 +192,11 @@ impl BufferPool {
     /// * `cqe` is a completion of `ring`, for which this pool was made, and of an operation that selected
     ///   from this pool's group.
     /// * It is given to this function once.
-    /// * Where the pool is [incremental](BufferUse::Incremental) or the operation a bundle, no operation that
-    ///   selects from the group is one that picks a part and completes later: a read of what cannot be
-    ///   polled, or one with `IOSQE_ASYNC` or `MSG_WAITALL`.
+    /// * Where the pool is [incremental](BufferUse::Incremental), completions are taken in the order of the
+    ///   ring.
+    /// * Where the pool is incremental or the operation a bundle, no operation that selects from the group is
+    ///   one that picks a part and completes later: a read of what cannot be polled, or one with `IOSQE_ASYNC`
+    ///   or `MSG_WAITALL`.
     pub unsafe fn take<S: SqEntry, C: CqEntry>(
         &self,
         ring: &Ring<S, C>,
@@ -228,6 +238,17 @@ impl BufferPool {
 }
 
 impl Shared {
+    /// What a piece holds.
+    ///
+    /// # Safety
+    /// * The piece is held as long as the answer.
+    unsafe fn bytes(&self, piece: Piece) -> &[u8] {
+        let Piece { bid, start, len } = piece;
+        let address = self.address(bid, start);
+        // SAFETY: slab-lives, since this holds the slab; pieces-apart. A mapping begins as zeros.
+        unsafe { core::slice::from_raw_parts(address, len as usize) }
+    }
+
     /// Where byte `start` of the buffer `bid` is.
     fn address(&self, bid: u16, start: u32) -> *mut u8 {
         let offset = usize::from(bid) * self.buffer_len as usize + start as usize;
@@ -272,6 +293,25 @@ pub struct Buffers {
     run: Run,
 }
 
+impl Buffers {
+    /// Count of bytes in the buffers that were not taken out yet.
+    #[must_use]
+    pub const fn total_len(&self) -> usize {
+        self.run.bytes as usize
+    }
+
+    /// What is in the buffers that were not taken out yet, in the order of the bytes.
+    pub fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let mut run = self.run;
+        core::iter::from_fn(move || {
+            let (piece, rest) = self.pool.state.borrow().ledger.split(run)?;
+            run = rest;
+            // SAFETY: this holds the pieces of its run, and is borrowed.
+            Some(unsafe { self.pool.bytes(piece) })
+        })
+    }
+}
+
 impl Iterator for Buffers {
     type Item = Buffer;
 
@@ -314,10 +354,8 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let Piece { bid, start, len } = self.piece;
-        let address = self.pool.address(bid, start);
-        // SAFETY: slab-lives, since this holds the pool; pieces-apart. A mapping begins as zeros.
-        unsafe { core::slice::from_raw_parts(address, len as usize) }
+        // SAFETY: this holds it.
+        unsafe { self.pool.bytes(self.piece) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The ledger against a kernel and a program that note the owner of each byte.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::vec::Vec;
 
 use proptest::prelude::*;
@@ -18,6 +18,8 @@ enum Owner {
 enum Step {
     /// Brings up to so many bytes, into one buffer or several.
     Bring { bytes: u32, bundle: bool },
+    /// Takes one of the completions of before; of incremental buffers, the first.
+    Take(usize),
     /// Ends without bytes, having moved past the buffer or not.
     Fail { past: bool },
     /// Drops one of the pieces.
@@ -27,6 +29,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (1..40_u32, any::<bool>()).prop_map(|(bytes, bundle)| Step::Bring { bytes, bundle }),
+        4 => any::<usize>().prop_map(Step::Take),
         1 => any::<bool>().prop_map(|past| Step::Fail { past }),
         4 => any::<usize>().prop_map(Step::Drop),
     ];
@@ -43,6 +46,9 @@ struct Model {
     /// What the kernel has not moved past: buffer, bytes used.
     ring: VecDeque<(u16, u32)>,
     head: u16,
+    /// Completions that were not taken: the first buffer, what they bring, and whether its last buffer is
+    /// used on.
+    completions: Vec<(u16, Vec<Piece>, bool)>,
     pieces: Vec<Piece>,
 }
 
@@ -54,6 +60,7 @@ impl Model {
             owners: vec![[Owner::Kernel; LEN as usize]; usize::from(count)],
             ring: VecDeque::new(),
             head: first,
+            completions: Vec::new(),
             pieces: Vec::new(),
         };
         for bid in 0..count {
@@ -127,11 +134,25 @@ impl Model {
     fn step(&mut self, step: &Step) {
         match *step {
             Step::Bring { bytes, bundle } => {
-                if let Some((first, pieces, more)) = self.bring(bytes, bundle) {
-                    self.take(first, &pieces, more);
+                let completion = self.bring(bytes, bundle);
+                self.completions.extend(completion);
+            }
+            Step::Take(index) => {
+                if self.completions.is_empty() {
+                    return;
                 }
+                let index = match self.buffer_use {
+                    BufferUse::Once => index % self.completions.len(),
+                    BufferUse::Incremental { .. } => 0,
+                };
+                let (first, pieces, more) = self.completions.remove(index);
+                self.take(first, &pieces, more);
             }
             Step::Fail { past } => {
+                // What has come of a buffer goes before its end.
+                while !self.completions.is_empty() {
+                    self.step(&Step::Take(0));
+                }
                 let Some((bid, _)) = self.ring.front().copied() else {
                     return;
                 };
@@ -171,13 +192,42 @@ proptest! {
         let mut model = Model::new(1 << shift, first, buffer_use);
         for step in &steps {
             model.step(step);
-            prop_assert_eq!(model.ledger.in_ring(), model.ring.len());
+            let untaken = model.completions.iter().flat_map(|(_, pieces, _)| pieces);
+            let untaken = untaken.map(|piece| piece.bid);
+            let lent: BTreeSet<_> = model.ring.iter().map(|(bid, _)| *bid).chain(untaken).collect();
+            prop_assert_eq!(model.ledger.in_ring(), lent.len());
+        }
+        while !model.completions.is_empty() {
+            model.step(&Step::Take(0));
         }
         while !model.pieces.is_empty() {
             model.step(&Step::Drop(0));
         }
         prop_assert_eq!(model.ring.len(), 1 << shift);
     }
+}
+
+#[test]
+fn a_bundle_that_is_taken_late_is_whole_though_its_places_are_taken_again() {
+    let mut ledger = Ledger::new(4, LEN, BufferUse::Once);
+    for bid in 0..4 {
+        ledger.add(bid, bid);
+    }
+    // Of the buffers 1 and 2 nothing is heard, while the others go round twice.
+    for (bid, position) in [(0, 4), (3, 5), (0, 6), (3, 7)] {
+        let (run, last) = ledger.take(bid, 1, false).expect("it can be");
+        assert_eq!(last, Last::Known);
+        assert!(ledger.split(run).is_some() && ledger.release(bid));
+        ledger.add(bid, position);
+    }
+    let (run, _) = ledger.take(1, LEN + 3, false).expect("it can be");
+    let (first, rest) = ledger.split(run).expect("a piece");
+    let (second, rest) = ledger.split(rest).expect("another");
+    assert_eq!(
+        [(first.bid, first.len), (second.bid, second.len)],
+        [(1, LEN), (2, 3)]
+    );
+    assert_eq!(ledger.split(rest), None);
 }
 
 #[test]
