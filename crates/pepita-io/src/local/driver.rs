@@ -80,11 +80,10 @@ pub(super) enum Turn {
 
 /// What a future that has no outcome yet finds in the completion queue.
 enum Look {
-    /// No completion at all.
     Nothing,
-    /// Its own, in front of all.
+    /// Its own completion, in front of all.
     Mine(IoUringCqe),
-    /// Others, which have been taken, and may be its own too.
+    /// Others, which have been taken, and its own perhaps.
     Seen(Seen),
 }
 

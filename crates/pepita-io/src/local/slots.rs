@@ -357,11 +357,10 @@ impl Slots {
 
     /// As [`Self::fetch`]; where nothing was noted and nobody listens, `take` may have the only completion.
     #[inline(always)]
-    pub(super) fn fetch_or(
-        &mut self,
-        key: Key,
-        take: impl FnOnce() -> Option<Outcome>,
-    ) -> Option<IoUringCqe> {
+    pub(super) fn fetch_or<F>(&mut self, key: Key, take: F) -> Option<IoUringCqe>
+    where
+        F: FnOnce() -> Option<Outcome>,
+    {
         let Some(slot) = self.slots.get_mut(key.index() as usize) else {
             return (key != Key::SPENT).then(|| key.failure());
         };
@@ -373,9 +372,8 @@ impl Slots {
             debug_assert!(slot.is_of(key));
             return None;
         };
-        let next = key.next();
-        slot.head = next.0 | state::STARTED;
-        self.free.push(next);
+        slot.head = key.next().0 | state::STARTED;
+        self.free.push(key.next());
         Some(outcome.cqe(0))
     }
 
