@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use pepita_io::{LocalRing, ops};
+use pepita_io::ring::Buffer;
+use pepita_io::{LocalRing, Submitted, ops};
 use rustix::thread::{CpuSet, Pid, gettid, sched_setaffinity};
 
 use crate::case::Contender;
@@ -123,7 +124,11 @@ impl Contender for Echo {
     }
 }
 
-/// Ours: a task for each connection, on one ring, with one pool of buffers.
+/// The answer to a message, on its way.
+type Answer = Submitted<ops::SendAll<Rc<TcpStream>, Buffer>>;
+
+/// Ours: a task for each connection, on one ring, with one pool of buffers. An answer has to be out before the
+/// next one starts, and mostly is when the next message comes, so nobody is woken for it.
 pub(super) fn serve_local_ring(listener: TcpListener) -> Result<()> {
     let ring = LocalRing::new(256)?;
     let pool = ring.buffer_pool(256, 4096)?;
@@ -136,10 +141,17 @@ pub(super) fn serve_local_ring(listener: TcpListener) -> Result<()> {
             let (io, pool) = (ring.handle(), pool.clone());
             ring.spawn(async move {
                 let mut messages = pool.recv_many(&stream);
+                let mut answer: Option<Answer> = None;
                 while let Some(Ok(message)) = messages.next().await {
-                    if io.submit(ops::send_all(&stream, message)).await.0.is_err() {
+                    if let Some(answer) = answer.take()
+                        && answer.await.0.is_err()
+                    {
                         return;
                     }
+                    answer = Some(io.submit(ops::send_all(&stream, message)));
+                }
+                if let Some(answer) = answer {
+                    let _ = answer.await;
                 }
             });
         }

@@ -79,6 +79,15 @@ pub(super) enum Turn {
     AtMost(Duration),
 }
 
+/// What a future that has no outcome yet finds in the completion queue.
+enum Look {
+    Nothing,
+    /// Its own completion, in front of all.
+    Mine(IoUringCqe),
+    /// Others, which have been taken, and its own perhaps.
+    Seen(Seen),
+}
+
 impl Driver {
     pub(super) fn new(ring: Ring, parker: Lease) -> Self {
         Self {
@@ -327,7 +336,7 @@ impl Driver {
     #[inline(always)]
     pub(super) fn poll(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
         // SAFETY: leaf.
-        let outcome = unsafe { self.inner.with(|inner| inner.slots.fetch(key)) };
+        let outcome = unsafe { self.inner.with(|inner| inner.fetch(key)) };
         if outcome.is_some() {
             return outcome;
         }
@@ -341,15 +350,27 @@ impl Driver {
     /// For a spent key.
     fn look_or_wait(&self, key: Key, waker: &Waker) -> Option<IoUringCqe> {
         assert!(key != Key::SPENT, "polled after it resolved");
-        let look = |inner: &mut Inner| inner.ring.has_completions().then(|| inner.reap());
+        let look = |inner: &mut Inner| {
+            if !inner.ring.has_completions() {
+                return Look::Nothing;
+            }
+            match inner.fetch(key) {
+                Some(cqe) => Look::Mine(cqe),
+                None => Look::Seen(inner.reap()),
+            }
+        };
         // SAFETY: leaf.
-        if let Some(seen) = unsafe { self.inner.with(look) } {
-            self.tell(&seen);
-            // Fetched only now: who is told may panic, which would lose it, or see it come.
-            // SAFETY: leaf.
-            let outcome = unsafe { self.inner.with(|inner| inner.slots.fetch(key)) };
-            if outcome.is_some() {
-                return outcome;
+        match unsafe { self.inner.with(look) } {
+            Look::Nothing => {}
+            Look::Mine(cqe) => return Some(cqe),
+            Look::Seen(seen) => {
+                self.tell(&seen);
+                // Fetched only now: who is told may panic, which would lose it, or see it come.
+                // SAFETY: leaf.
+                let outcome = unsafe { self.inner.with(|inner| inner.slots.fetch(key)) };
+                if outcome.is_some() {
+                    return outcome;
+                }
             }
         }
         self.wait_for(key, waker)
@@ -544,6 +565,18 @@ impl Inner {
         unsafe { self.push(poll) }?;
         self.wake_is_armed = true;
         Ok(())
+    }
+
+    /// The outcome, if it is there: noted, or in front of the completions that were there when last asked.
+    /// Operations of a batch often end in the order in which they are waited for, and then need no note.
+    #[inline(always)]
+    fn fetch(&mut self, key: Key) -> Option<IoUringCqe> {
+        let ring = &mut self.ring;
+        self.slots.fetch_or(key, || {
+            // One with flags may be the first of several.
+            let is_only = |cqe: &IoUringCqe| cqe.user_data == key.user_data() && cqe.flags == 0;
+            ring.pop_if(is_only).map(Outcome::of)
+        })
     }
 
     /// Takes completions; whoever is to be told is in `wakers` and `ended`, or in the answer.

@@ -120,7 +120,7 @@ impl LocalRing {
     }
 
     /// Starts an operation.
-    #[inline]
+    #[inline(always)]
     pub fn submit<O: Operation>(&self, operation: O) -> Submitted<O> {
         Submitted::start(&self.handle.driver, operation)
     }

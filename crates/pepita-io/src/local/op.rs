@@ -42,7 +42,7 @@ impl<O: Operation> Submitted<O> {
         Self::start(driver, operation)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(driver: &Rc<Driver>, mut operation: O) -> Self {
         let entry = operation.entry();
         // SAFETY: kept: the operation keeps what its entry leads to, and is in this future, which does with
@@ -62,7 +62,7 @@ impl<O: Operation> Submitted<Limited<O>> {
 }
 
 impl<O: Operation> Submitted<O> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(driver: &Rc<Driver>, key: Key, operation: O) -> Self {
         Self {
             driver: Rc::clone(driver),

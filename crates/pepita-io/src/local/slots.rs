@@ -352,18 +352,29 @@ impl Slots {
     /// one nothing.
     #[inline(always)]
     pub(super) fn fetch(&mut self, key: Key) -> Option<IoUringCqe> {
+        self.fetch_or(key, || None)
+    }
+
+    /// As [`Self::fetch`]; where nothing was noted and nobody listens, `take` may have the only completion.
+    #[inline(always)]
+    pub(super) fn fetch_or<F>(&mut self, key: Key, take: F) -> Option<IoUringCqe>
+    where
+        F: FnOnce() -> Option<Outcome>,
+    {
         let Some(slot) = self.slots.get_mut(key.index() as usize) else {
             return (key != Key::SPENT).then(|| key.failure());
         };
-        if slot.head != key.0 | state::DONE {
+        let outcome = if slot.head == key.0 | state::STARTED {
+            take()?
+        } else if slot.head == key.0 | state::DONE {
+            slot.outcome
+        } else {
             debug_assert!(slot.is_of(key));
             return None;
-        }
-        let outcome = slot.outcome.cqe(0);
-        let next = key.next();
-        slot.head = next.0 | state::STARTED;
-        self.free.push(next);
-        Some(outcome)
+        };
+        slot.head = key.next().0 | state::STARTED;
+        self.free.push(key.next());
+        Some(outcome.cqe(0))
     }
 
     /// Lets the main future hear of the end; `false` if somebody else may have been named before.

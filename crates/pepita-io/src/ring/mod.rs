@@ -203,7 +203,7 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     /// What io_uring_enter(2) says. Entries that it did not take stay in the queue.
     #[inline]
     pub fn submit(&mut self) -> Result<u32> {
-        let to_submit = self.queues.sq.publish();
+        let to_submit = self.queues.publish();
         let mut flags = self.wakeup_flag();
         if self.has_work() {
             flags |= IORING_ENTER_GETEVENTS;
@@ -224,7 +224,7 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     /// What io_uring_enter(2) says; `EINTR` where a signal was handled before anything was handed over.
     #[inline]
     pub fn submit_and_wait(&mut self, want: u32) -> Result<u32> {
-        let to_submit = self.queues.sq.publish();
+        let to_submit = self.queues.publish();
         let flags = self.wakeup_flag() | IORING_ENTER_GETEVENTS;
         let submitted = self.entrance.enter(to_submit, want, flags)?;
         self.queues.sq.refresh();
@@ -249,7 +249,7 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     /// `EOPNOTSUPP` for a [`Wait::min_wait`] before Linux 6.12.
     pub fn submit_and_wait_for(&mut self, want: u32, wait: &Wait) -> Result<u32> {
         self.check_wait(wait)?;
-        let to_submit = self.queues.sq.publish();
+        let to_submit = self.queues.publish();
         let flags = self.wakeup_flag() | IORING_ENTER_GETEVENTS;
         let submitted =
             wait.with_arg(|arg| self.entrance.enter_with(to_submit, want, flags, arg))?;
@@ -298,7 +298,7 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
         let Some(offset) = waits.and_then(|waits| waits.offset(index)) else {
             return Err(KernelError::from_errno("io_uring_enter", Errno::EINVAL));
         };
-        let to_submit = self.queues.sq.publish();
+        let to_submit = self.queues.publish();
         let flags = self.wakeup_flag() | IORING_ENTER_GETEVENTS;
         let submitted = self
             .entrance
@@ -325,7 +325,7 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     /// # Errors
     /// What io_uring_enter(2) says.
     pub fn wait_for_room(&mut self) -> Result<()> {
-        let to_submit = self.queues.sq.publish();
+        let to_submit = self.queues.publish();
         if self.is_sq_polled() && self.queues.sq.len() == self.sq_capacity() {
             let flags = self.wakeup_flag() | IORING_ENTER_SQ_WAIT;
             self.entrance.enter(to_submit, 0, flags)?;
@@ -358,6 +358,14 @@ impl<S: SqEntry, C: CqEntry> Ring<S, C> {
     #[inline]
     pub fn pop(&mut self) -> Option<C> {
         self.queues.cq.pop()
+    }
+
+    /// Takes the first of the completions that were there when it was last asked for them, if it is `wanted`.
+    /// Its slot goes back with the next submission.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(crate) fn pop_if(&mut self, wanted: impl FnOnce(&C) -> bool) -> Option<C> {
+        self.queues.cq.take_if(wanted)
     }
 
     #[inline]

@@ -62,6 +62,13 @@ impl<S: SqEntry, C: CqEntry> Queues<S, C> {
             _regions: [rings, sqes],
         })
     }
+
+    /// Lets the kernel see what was added and taken, and says how many entries it has not taken.
+    #[inline]
+    pub(super) fn publish(&mut self) -> u32 {
+        self.cq.publish();
+        self.sq.publish()
+    }
 }
 
 /// Bytes of a slot in the completion ring.
@@ -261,6 +268,16 @@ impl<C: CqEntry> CompletionQueue<C> {
         let cqe = view.take();
         self.head = view.head;
         cqe
+    }
+
+    /// As [`Self::take`], if the completion is `wanted`.
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    pub(super) fn take_if(&mut self, wanted: impl FnOnce(&C) -> bool) -> Option<C> {
+        let mut view = self.view();
+        let cqe = view.take().filter(wanted)?;
+        self.head = view.head;
+        Some(cqe)
     }
 
     #[inline(always)]

@@ -136,6 +136,29 @@ fn more_operations_than_the_queue_holds_are_in_flight_together() {
 }
 
 #[test]
+fn an_operation_gets_its_own_outcome_in_whatever_order_it_is_waited_for() {
+    let name = "an_operation_gets_its_own_outcome_in_whatever_order_it_is_waited_for";
+    let orders: [fn(usize) -> usize; 4] = [|i| i, |i| 15 - i, |i| i ^ 1, |i| i * 5 % 16];
+    let Some(ring) = local_ring(name, 16) else {
+        return;
+    };
+    let file = file_with(&[7; 100]);
+    // More than the completion queue holds, so that each completion's room has to come back.
+    for order in orders.into_iter().cycle().take(40) {
+        let mut reads: Vec<_> = (0..16)
+            .map(|i| Some(ring.submit(ops::read(&file, Vec::with_capacity(100), i))))
+            .collect();
+        ring.block_on(async {
+            for i in (0..16).map(order) {
+                let read = reads[i].take().expect("each is waited for once");
+                let (count, buf) = read.await;
+                assert_eq!((count, buf.len()), (Ok(100 - i), 100 - i));
+            }
+        });
+    }
+}
+
+#[test]
 fn tasks_run_beside_the_main_future_and_give_their_output() {
     let name = "tasks_run_beside_the_main_future_and_give_their_output";
     let Some(ring) = local_ring(name, 8) else {

@@ -37,6 +37,11 @@ enum Step {
     PollMain(usize),
     /// It is polled with a waker of its own.
     Poll(usize),
+    /// It is polled when its only completion is in the queue, not noted yet.
+    PollBeforeNote {
+        which: usize,
+        res: i32,
+    },
     Drop(usize),
 }
 
@@ -53,6 +58,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(index, generation)| Step::Foreign { index, generation }),
         3 => which().prop_map(Step::PollMain),
         4 => which().prop_map(Step::Poll),
+        4 => (which(), -5..5).prop_map(|(which, res)| Step::PollBeforeNote { which, res }),
         3 => which().prop_map(Step::Drop),
     ];
     prop::collection::vec(step, 0..200)
@@ -161,6 +167,7 @@ impl Run {
             Step::Foreign { index, generation } => self.foreign(index, generation),
             Step::PollMain(which) => self.poll(which, true),
             Step::Poll(which) => self.poll(which, false),
+            Step::PollBeforeNote { which, res } => self.poll_before_note(which, res),
             Step::Drop(which) => self.drop_future(which),
         }
         let all_ended = self.live.iter().all(|model| model.has_ended);
@@ -315,6 +322,30 @@ impl Run {
                 assert_eq!(Some(&cqe.res), model.came.front());
                 self.remove(index);
             }
+        }
+    }
+
+    fn poll_before_note(&mut self, which: usize, res: i32) {
+        let has_future = |model: &Model| !model.is_stream && !matches!(model.who, Who::Orphan);
+        let Some(index) = self.pick(which, has_future) else {
+            return;
+        };
+        let model = &self.live[index];
+        let is_plain = model.came.is_empty() && matches!(model.who, Who::Nobody);
+        let mut is_taken = false;
+        let found = self.slots.fetch_or(model.key, || {
+            is_taken = true;
+            Some(Outcome::of(cqe(model.key, res, false)))
+        });
+        assert_eq!(is_taken, is_plain);
+        let want = if is_plain {
+            Some(res)
+        } else {
+            model.came.front().copied().filter(|_| model.has_ended)
+        };
+        assert_eq!(found.map(|cqe| cqe.res), want);
+        if found.is_some() {
+            self.remove(index);
         }
     }
 
