@@ -102,6 +102,14 @@ shared_bytes! {
     Rc<[u8]>: "On the heap, shared.",
 }
 
+/// Lives for ever, as `b"text"` does.
+// SAFETY: stays-put: the bytes are not in the value, and cannot be written to.
+unsafe impl<const LEN: usize> IoBuf for &'static [u8; LEN] {
+    fn bytes(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 /// A part of a buffer.
 ///
 /// ```
@@ -148,6 +156,18 @@ unsafe impl<B: IoBuf> IoBuf for Part<B> {
 /// The buffer's length stays as it is: bytes before the part may not have been written yet.
 // SAFETY: stays-put: a part of what does.
 unsafe impl IoBufMut for Part<Box<[u8]>> {
+    fn space(&mut self) -> (*mut u8, usize) {
+        let end = self.range.end.min(self.buf.len());
+        let part = &mut self.buf[self.range.start.min(end)..end];
+        (part.as_mut_ptr(), part.len())
+    }
+
+    unsafe fn set_filled(&mut self, _: usize) {}
+}
+
+/// The length stays as it is. `O_DIRECT` wants the part aligned too.
+// SAFETY: stays-put: a part of what does.
+unsafe impl IoBufMut for Part<AlignedBuf> {
     fn space(&mut self) -> (*mut u8, usize) {
         let end = self.range.end.min(self.buf.len());
         let part = &mut self.buf[self.range.start.min(end)..end];

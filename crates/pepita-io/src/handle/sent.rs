@@ -309,19 +309,28 @@ impl<O: Operation + Send> fmt::Debug for Sent<O> {
 
 /// Waits for `future` on this thread, without an executor.
 pub(super) fn wait_for<F: Future + Unpin>(mut future: F) -> F::Output {
-    THREAD.with(|waker| {
-        let mut cx = Context::from_waker(waker);
-        loop {
-            match Pin::new(&mut future).poll(&mut cx) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => thread::park(),
-            }
+    // At the thread's end, a destructor may come after that of the waker.
+    let waker = THREAD
+        .try_with(Waker::clone)
+        .unwrap_or_else(|_| Unpark::waker());
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        match Pin::new(&mut future).poll(&mut cx) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
         }
-    })
+    }
 }
 
 /// Wakes a thread that waits without an executor.
 struct Unpark(Thread);
+
+impl Unpark {
+    /// For this thread.
+    fn waker() -> Waker {
+        Waker::from(Arc::new(Self(thread::current())))
+    }
+}
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
@@ -334,5 +343,5 @@ impl Wake for Unpark {
 }
 
 thread_local! {
-    static THREAD: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    static THREAD: Waker = Unpark::waker();
 }

@@ -69,7 +69,9 @@ unsafe impl Operation for FutexWake {
     type Output = Result<usize>;
 
     fn entry(&mut self) -> IoUringSqe {
-        IoUringSqe::futex_wake(self.futex.as_ptr(), u64::from(self.count), ANY, PRIVATE)
+        // The kernel takes it for an `int`, and wakes one for a negative one.
+        let count = self.count.min(i32::MAX.cast_unsigned());
+        IoUringSqe::futex_wake(self.futex.as_ptr(), u64::from(count), ANY, PRIVATE)
     }
 
     fn complete(self, cqe: IoUringCqe) -> Self::Output {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pepita_io::buf::Part;
+use pepita_io::buf::{AlignedBuf, Part};
 use pepita_io::{LocalRing, ops};
 use pepita_sys::error::Errno;
 use pepita_sys::syscall::{O_CREAT, O_EXCL, O_RDONLY, O_RDWR};
@@ -62,6 +62,12 @@ fn a_buffer_comes_back_with_what_was_read() {
             .submit(ops::read(&file, Part::new(boxed, 5..7), 0))
             .await;
         assert_eq!((count, &part.into_inner()[..]), (Ok(2), &b"ring.he."[..]));
+        let aligned = Part::new(AlignedBuf::zeroed(8, 8), 2..20);
+        let (count, part) = ring.submit(ops::read(&file, aligned, 6)).await;
+        assert_eq!(
+            (count, &part.into_inner()[..]),
+            (Ok(5), &b"\0\0 ring\0"[..])
+        );
         let (count, empty) = ring
             .submit(ops::read(&file, Vec::with_capacity(4), 11))
             .await;
@@ -78,6 +84,8 @@ fn what_was_written_is_in_the_file() {
     let text = ring.block_on(async {
         let (count, _) = ring.submit(ops::write(&file, "0123456789", 0)).await;
         assert_eq!(count, Ok(10));
+        let (count, bytes) = ring.submit(ops::write(&file, b"89", 8)).await;
+        assert_eq!((count, bytes), (Ok(2), b"89"));
         let part = Part::new(b"abcdef".to_vec(), 2..4);
         let (count, part) = ring.submit(ops::write(&file, part, 4)).await;
         assert_eq!((count, part.into_inner()), (Ok(2), b"abcdef".to_vec()));

@@ -19,17 +19,25 @@ impl Inner {
     fn drain(&mut self, panics: &mut Panics) -> bool {
         let deadline = self.drain_limit.map(|limit| Instant::now() + limit);
         let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+        // What was abandoned has been cancelled already. The kernel looks at each operation for each that it
+        // cancels, and brings few ends at a time, so it is asked again only when it brings none.
+        let mut step = Duration::ZERO;
+        let mut is_quiet = false;
         while !self.slots.is_idle() {
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return false;
+            if is_quiet {
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return false;
+                }
+                let cancel = IoUringSqe::cancel(0, flags).user_data(NOBODY);
+                // SAFETY: the entry leads nowhere.
+                let _ = unsafe { self.push(cancel) };
             }
-            let cancel = IoUringSqe::cancel(0, flags).user_data(NOBODY);
-            // SAFETY: the entry leads nowhere.
-            let _ = unsafe { self.push(cancel) };
             // The cancellation itself completes; operations that it does not reach take their time.
-            if self.enter(Turn::AtMost(DRAIN_STEP)).is_err() {
+            if self.enter(Turn::AtMost(step)).is_err() {
                 return false;
             }
+            step = DRAIN_STEP;
+            is_quiet = !self.ring.has_completions();
             self.reap();
             for (keeper, cqe) in self.told.ended.drain(..) {
                 panics.catch(|| keeper.end(cqe));

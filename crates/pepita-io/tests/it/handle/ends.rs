@@ -4,6 +4,7 @@
 //! A read keeps a handle of its file as long as its buffer, so the handles tell when the buffer is freed;
 //! under AddressSanitizer, a buffer that is freed too early ends the test.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,8 +14,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
-use pepita_io::{RingThread, ops};
+use pepita_io::{RingHandle, RingThread, ops};
 use pepita_sys::error::Errno;
 use pepita_sys::syscall::{O_NONBLOCK, O_RDONLY};
 
@@ -388,4 +390,29 @@ fn a_ring_that_lets_nobody_in_frees_nothing_and_lets_nobody_wait_for_ever() {
     assert!(panic::catch_unwind(AssertUnwindSafe(|| ring.stop())).is_err());
     // Both operations are leaked with what they own.
     assert_eq!(Arc::strong_count(&reader), 3);
+}
+
+#[test]
+fn a_destructor_at_a_threads_end_waits_too() {
+    let name = "a_destructor_at_a_threads_end_waits_too";
+    let Some(ring) = ring_thread(name, 8, 8) else {
+        return;
+    };
+    struct WaitsAtEnd(RingHandle, Sender<bool>);
+    impl Drop for WaitsAtEnd {
+        fn drop(&mut self) {
+            let slept = self.0.submit(ops::sleep(Duration::from_millis(5))).wait();
+            self.1.send(slept.is_ok()).expect("somebody waits");
+        }
+    }
+    thread_local!(static AT_END: RefCell<Option<WaitsAtEnd>> = const { RefCell::new(None) });
+    let (ended, ends) = channel();
+    let io = ring.handle();
+    let run = move || {
+        // Before the first wait, so it is destroyed after what that wait made.
+        AT_END.with(|at_end| *at_end.borrow_mut() = Some(WaitsAtEnd(io.clone(), ended)));
+        io.submit(ops::nop()).wait().expect("a nop");
+    };
+    thread::spawn(run).join().expect("the thread");
+    assert_eq!(ends.recv(), Ok(true));
 }

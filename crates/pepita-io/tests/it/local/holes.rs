@@ -113,6 +113,22 @@ fn a_ring_that_is_dropped_ends_what_is_in_flight() {
 }
 
 #[test]
+fn a_ring_that_is_dropped_frees_what_thousands_of_operations_keep() {
+    let name = "a_ring_that_is_dropped_frees_what_thousands_of_operations_keep";
+    let Some(ring) = local_ring(name, 4096) else {
+        return;
+    };
+    let (_writer, reader) = pair();
+    let reads: Vec<_> = (0..20_000)
+        .map(|_| ring.submit(ops::recv(&reader, Vec::with_capacity(64))))
+        .collect();
+    ring.turn(None).expect("a turn");
+    drop(reads);
+    drop(ring);
+    assert_eq!(Rc::strong_count(&reader), 1);
+}
+
+#[test]
 fn a_ring_that_is_dropped_with_disk_reads_in_flight_waits_for_them() {
     let name = "a_ring_that_is_dropped_with_disk_reads_in_flight_waits_for_them";
     let mut file = tempfile::tempfile().expect("a temporary file");

@@ -244,6 +244,15 @@ fn a_futex_is_waited_for_and_woken() {
     futex.store(2, Ordering::Relaxed);
     assert_eq!(run(&ring, ops::futex_wake(&futex, 1)), Ok(1));
     ring.block_on(wait).expect("woken");
+    for (count, woken) in [(0, 0), (2, 2), (1 << 31, 3), (u32::MAX, 3)] {
+        let waits: Vec<_> = (0..3)
+            .map(|_| ring.submit(ops::futex_wait(&futex, 2)))
+            .collect();
+        ring.turn(None).expect("a turn");
+        let wake = run(&ring, ops::futex_wake(&futex, count));
+        assert_eq!(wake, Ok(woken), "of 3, up to {count}");
+        drop(waits);
+    }
 }
 
 #[test]
