@@ -45,16 +45,24 @@ impl<R: Rings> Nops<R> {
 
 impl<R: Rings> Contender for Nops<R> {
     fn answer(&mut self) -> Result<String> {
-        let count = self.run()?;
-        Ok(format!("{count} no-ops succeeded"))
+        self.run().map(said)
     }
 
     fn round(&mut self) -> Result<f64> {
-        let begin = Instant::now();
-        self.run()?;
-        let nops = NOPS / self.batch * self.batch;
-        Ok(begin.elapsed().as_secs_f64() * 1e9 / f64::from(nops))
+        ns_per_nop(self.batch, || self.run())
     }
+}
+
+/// The answer of who did no-ops: how many succeeded.
+pub(super) fn said(count: u64) -> String {
+    format!("{count} no-ops succeeded")
+}
+
+/// What one takes of the no-ops that `run` does by batches, in nanoseconds.
+pub(super) fn ns_per_nop(batch: u32, run: impl FnOnce() -> Result<u64>) -> Result<f64> {
+    let begin = Instant::now();
+    run()?;
+    Ok(ns_since(begin) / f64::from(NOPS / batch * batch))
 }
 
 /// What a batch costs outside of the kernel.
@@ -114,7 +122,7 @@ pub(super) fn clock_ns() -> f64 {
 impl<R: Rings> Contender for Share<R> {
     fn answer(&mut self) -> Result<String> {
         let (count, _) = self.run()?;
-        Ok(format!("{count} no-ops succeeded"))
+        Ok(said(count))
     }
 
     /// With a ring of its own: where the kernel puts what a ring is made of can cost a third more, for as long

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use pepita_io::buf::AlignedBuf;
 use pepita_io::{LocalRing, Submitted, ops};
 
-use super::nops::{NOPS, SHARE_BATCH, clock_ns, ns_since};
+use super::nops::{NOPS, SHARE_BATCH, clock_ns, ns_per_nop, ns_since, said};
 use super::reads::{self, BLOCK, BLOCKS, Cache};
 use crate::case::Contender;
 use crate::stats::Random;
@@ -69,15 +69,11 @@ async fn count_ok(in_flight: &mut Vec<Submitted<ops::Nop>>) -> u64 {
 
 impl Contender for OwnedNops {
     fn answer(&mut self) -> Result<String> {
-        let count = self.run();
-        Ok(format!("{count} no-ops succeeded"))
+        Ok(said(self.run()))
     }
 
     fn round(&mut self) -> Result<f64> {
-        let begin = Instant::now();
-        self.run();
-        let nops = NOPS / self.batch * self.batch;
-        Ok(begin.elapsed().as_secs_f64() * 1e9 / f64::from(nops))
+        ns_per_nop(self.batch, || Ok(self.run()))
     }
 }
 

@@ -14,13 +14,12 @@ use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use compio::io::{AsyncRead, AsyncReadAt, AsyncWriteExt};
 use memmap2::MmapMut;
 
-use super::nops::NOPS;
+use super::nops::{NOPS, ns_per_nop, said};
 use super::reads::{self, BLOCK, BLOCKS, Cache};
 use crate::case::Contender;
 use crate::stats::Random;
@@ -289,15 +288,11 @@ impl TokioUringNops {
 
 impl Contender for TokioUringNops {
     fn answer(&mut self) -> Result<String> {
-        let count = self.run();
-        Ok(format!("{count} no-ops succeeded"))
+        Ok(said(self.run()))
     }
 
     fn round(&mut self) -> Result<f64> {
-        let begin = Instant::now();
-        self.run();
-        let nops = NOPS / self.batch * self.batch;
-        Ok(begin.elapsed().as_secs_f64() * 1e9 / f64::from(nops))
+        ns_per_nop(self.batch, || Ok(self.run()))
     }
 }
 

@@ -20,7 +20,8 @@ were compared. A figure is the median over the rounds. A ratio is the median of 
 round, with its 95 % bootstrap interval: the peer's time over ours, or our rate over the peer's, so
 above 1 is ahead. \"Ahead\" and \"behind\" are said only where the whole interval is on that side.
 A bar \"ratio ≥ x\" is about the peer with the best median (compio and tokio-uring stand beside it: no
-bar is about them); it holds when the interval reaches x and the median 0.97 x. Load is the machine's load average in the minute before.
+bar is about them); it holds when the interval reaches x and the median 0.97 x. Load is the machine's
+load average in the minute before.
 ";
 
 /// Takes over the complete results of `target/bench` and writes the report and its plots.

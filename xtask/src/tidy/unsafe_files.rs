@@ -82,6 +82,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "pushes a cancellation, and closes pools",
     ),
     (
+        "crates/pepita-io/src/local/driver/pools.rs",
+        "takes buffers that completions brought",
+    ),
+    (
         "crates/pepita-io/src/local/mod.rs",
         "passes on who keeps an operation, and lends the descriptor",
     ),

@@ -9,6 +9,7 @@
 //!   cloned, woken and dropped, and what operations keep is dropped, outside of [`Exclusive::with`].
 
 mod end;
+mod pools;
 
 use std::cell::Cell;
 use std::mem;
@@ -16,10 +17,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use pepita_sys::error::{Errno, KernelError, Result};
+use pepita_sys::error::{Errno, Result};
 use pepita_sys::io_uring::{
-    IORING_FEAT_RECVSEND_BUNDLE, IORING_POLL_ADD_MULTI, IOSQE_IO_HARDLINK, IOSQE_IO_LINK,
-    IoUringCqe, IoUringSqe, Timespec,
+    IORING_POLL_ADD_MULTI, IOSQE_IO_HARDLINK, IOSQE_IO_LINK, IoUringCqe, IoUringSqe, Timespec,
 };
 
 use super::cell::Exclusive;
@@ -30,7 +30,7 @@ use super::slots::{
     Ended, Keeper, Key, Next, Orphan, OrphanStream, Outcome, Remote, Slots, Stream,
 };
 use super::told::{Heard, Seen, Told};
-use crate::ring::{BufferError, BufferPool, BufferUse, Buffers, QueueFull, Ring, Wait};
+use crate::ring::{BufferPool, QueueFull, Ring, Wait};
 
 /// `user_data` of entries whose completions say nothing; no slot has it.
 const NOBODY: u64 = u64::MAX;
@@ -233,43 +233,6 @@ impl Driver {
         let (next, left_over) = unsafe { self.inner.with(listen) };
         drop(left_over);
         next
-    }
-
-    /// Makes a pool of buffers, which is closed with the ring.
-    pub(super) fn add_pool(&self, count: u16, buffer_len: u32) -> Result<BufferPool> {
-        let add = |inner: &mut Inner| {
-            let group = u16::try_from(inner.pools.len())
-                .map_err(|_| KernelError::from_errno("io_uring_register", Errno::ENOSPC))?;
-            let pool = BufferPool::new(&mut inner.ring, group, count, buffer_len, BufferUse::Once)?;
-            inner.pools.push(pool.clone());
-            Ok(pool)
-        };
-        // SAFETY: leaf.
-        unsafe { self.inner.with(add) }
-    }
-
-    /// The buffers that a completion brought.
-    ///
-    /// # Safety
-    /// * `pool` is of this ring, and the completion of an operation that selected from it.
-    /// * It is given to this function once.
-    pub(super) unsafe fn take_buffers(
-        &self,
-        pool: &BufferPool,
-        cqe: IoUringCqe,
-    ) -> std::result::Result<Buffers, BufferError> {
-        // SAFETY: the caller's duty; buffers are used once, and only receives that complete as they pick select
-        // from them.
-        let take = |inner: &mut Inner| unsafe { pool.take(&inner.ring, cqe) };
-        // SAFETY: leaf.
-        unsafe { self.inner.with(take) }
-    }
-
-    /// Whether the kernel receives into several buffers at once.
-    pub(super) fn has_bundles(&self) -> bool {
-        // SAFETY: leaf.
-        let features = unsafe { self.inner.with(|inner| inner.ring.features()) };
-        features & IORING_FEAT_RECVSEND_BUNDLE != 0
     }
 
     /// Leaves a stream to itself: it is cancelled, and `orphan` gets what still comes of it.

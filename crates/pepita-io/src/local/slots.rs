@@ -298,10 +298,10 @@ impl Slots {
         }
     }
 
-    /// Whether the last completion of every operation has been seen.
-    pub(super) fn is_idle(&self) -> bool {
+    /// Count of operations whose last completion has not been seen.
+    pub(super) fn in_flight(&self) -> usize {
         let done = self.slots.iter().filter(|slot| slot.state() == state::DONE);
-        self.free.len() + done.count() == self.slots.len()
+        self.slots.len() - self.free.len() - done.count()
     }
 
     /// Whether there is an operation that nobody waits for.

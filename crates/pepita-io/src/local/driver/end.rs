@@ -20,11 +20,12 @@ impl Inner {
         let deadline = self.drain_limit.map(|limit| Instant::now() + limit);
         let flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
         // What was abandoned has been cancelled already. The kernel looks at each operation for each that it
-        // cancels, and brings few ends at a time, so it is asked again only when it brings none.
+        // cancels, and brings few ends at a time, so it is asked again only when none has ended.
         let mut step = Duration::ZERO;
-        let mut is_quiet = false;
-        while !self.slots.is_idle() {
-            if is_quiet {
+        let mut is_stuck = false;
+        let mut in_flight = self.slots.in_flight();
+        while in_flight != 0 {
+            if is_stuck {
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                     return false;
                 }
@@ -37,7 +38,6 @@ impl Inner {
                 return false;
             }
             step = DRAIN_STEP;
-            is_quiet = !self.ring.has_completions();
             self.reap();
             for (keeper, cqe) in self.told.ended.drain(..) {
                 panics.catch(|| keeper.end(cqe));
@@ -45,6 +45,10 @@ impl Inner {
             for stream in self.told.streams.drain(..) {
                 panics.catch(|| stream.end(Origin(None)));
             }
+            // What goes on completes without an end, so completions alone are none.
+            let left = self.slots.in_flight();
+            is_stuck = left >= in_flight;
+            in_flight = left;
         }
         true
     }

@@ -171,7 +171,7 @@ impl Run {
             Step::Drop(which) => self.drop_future(which),
         }
         let all_ended = self.live.iter().all(|model| model.has_ended);
-        assert_eq!(self.slots.is_idle(), all_ended);
+        assert_eq!(self.slots.in_flight() == 0, all_ended);
     }
 
     fn insert(&mut self, is_stream: bool) {
