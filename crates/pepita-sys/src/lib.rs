@@ -20,6 +20,7 @@ mod abi;
 #[cfg(any(test, feature = "proptest"))]
 mod arbitrary;
 pub mod blk_mq;
+pub mod blkzoned;
 pub mod copy;
 pub mod error;
 pub mod io_uring;

@@ -6,7 +6,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use crate::{error, io_uring, syscall, ublk};
+use crate::{blkzoned, error, io_uring, syscall, ublk};
 
 /// A constant of the crate.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,7 @@ fn linux_7_2() -> Table {
 
 /// The constants of every module, as rows.
 fn constants() -> Vec<(String, i128)> {
-    let named = [error::CONSTANTS, syscall::CONSTANTS]
+    let named = [error::CONSTANTS, syscall::CONSTANTS, blkzoned::CONSTANTS]
         .into_iter()
         .chain(io_uring::tables::CONSTANTS)
         .chain(ublk::tables::CONSTANTS)
@@ -108,6 +108,7 @@ fn structs() -> impl Iterator<Item = &'static Struct> {
     io_uring::tables::STRUCTS
         .into_iter()
         .chain(ublk::tables::STRUCTS)
+        .chain([blkzoned::STRUCTS])
         .flatten()
 }
 
@@ -212,21 +213,20 @@ fn where_the_headers_differ_it_is_said_which_one_is_followed() {
 #[test]
 fn nothing_of_the_kernels_is_defined_past_the_tables() {
     let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = std::vec![source.join("blkzoned.rs")];
     for folder in ["io_uring", "io_uring/build", "ublk", "syscall"] {
-        for entry in std::fs::read_dir(source.join(folder)).expect("a folder of the crate") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).expect("a source file");
-            for line in text.lines() {
-                let name = line.trim_start().strip_prefix("pub const ").unwrap_or("fn");
-                assert!(
-                    name.starts_with("fn") || name.starts_with("unsafe fn"),
-                    "{}: {line}",
-                    path.display()
-                );
-            }
+        let entries = std::fs::read_dir(source.join(folder)).expect("a folder of the crate");
+        files.extend(entries.map(|entry| entry.expect("an entry").path()));
+    }
+    for path in files.iter().filter(|path| path.is_file()) {
+        let text = std::fs::read_to_string(path).expect("a source file");
+        for line in text.lines() {
+            let name = line.trim_start().strip_prefix("pub const ").unwrap_or("fn");
+            assert!(
+                name.starts_with("fn") || name.starts_with("unsafe fn"),
+                "{}: {line}",
+                path.display()
+            );
         }
     }
 }

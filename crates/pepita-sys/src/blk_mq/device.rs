@@ -18,7 +18,7 @@ use crate::error::Result;
 ///   panics for no request.
 /// * *Shape.* Segments have any address and any length, also 0; they may overlap. What is read into bytes
 ///   that overlap is one of the things read.
-/// * *Empty.* A request of no sectors succeeds and does nothing.
+/// * *Empty.* A request of no sectors succeeds and does nothing, unless it manages a zone, which has none.
 /// * *Whole.* Success says that all of a request is done. After a failure each block has its old data or
 ///   the new.
 /// * *Seen.* A read that is submitted after a write has completed finds its data, on every lane. What is in
@@ -28,6 +28,11 @@ use crate::error::Result;
 ///   order waits for completions.
 /// * *Zeroes.* Sectors after [`WriteZeroes`](super::RequestOp::WriteZeroes) read as zeroes. After
 ///   [`Discard`](super::RequestOp::Discard) they read as anything, and their neighbours are as they were.
+/// * *Zones.* Where there are [zones](super::ZoneLimits), a write to one with a write pointer begins there, or fails
+///   with `EIO`; as one does that a zone has no room for, an operation that its condition forbids, or one that
+///   manages a conventional zone. What would open more zones than may be open fails with `ETOOMANYREFS`, what would
+///   begin more than may be active with `EOVERFLOW`, by which the kernel knows them. Sectors behind the write
+///   pointer read as zeroes. An append ends by [`Request::complete_at`].
 /// * *Once.* Each request ends once. A lane that cannot go on ends them with an error; what it cannot get
 ///   back, from a kernel that has hung, it leaks, and the front end keeps that memory out of use.
 ///
@@ -84,8 +89,8 @@ pub trait Lane {
     /// does so at once, and for a front end on the same ring (see [`descriptor`](Self::descriptor)).
     fn commit(&mut self);
 
-    /// Completes what is done, without waiting, and says how many requests that was.
-    fn poll(&mut self) -> usize;
+    /// Completes what is done, without waiting.
+    fn poll(&mut self);
 
     /// A descriptor that is readable as long as [`poll`](Self::poll) has something to do, open as long
     /// as the lane; `None` if every request is complete when `commit` returns.

@@ -6,6 +6,7 @@ use core::fmt;
 use super::op::{RequestFlags, RequestOp};
 use super::request::RequestParts;
 use super::segment::Segment;
+use super::zone::ZoneLimits;
 use super::{SECTOR_SHIFT, SECTOR_SIZE};
 use crate::error::{Errno, KernelError};
 
@@ -68,6 +69,8 @@ pub struct Geometry {
     pub rotational: bool,
     /// Whether nothing can be changed.
     pub read_only: bool,
+    /// What its zones are; `None` if it has none.
+    pub zones: Option<ZoneLimits>,
 }
 
 /// Why a [`Geometry`] cannot be.
@@ -90,6 +93,22 @@ pub enum GeometryError {
     },
     /// A request could have no segment.
     NoSegment,
+    /// Zones that are no power of two of sectors, smaller than a logical block, or do not fill the device.
+    ZoneSize {
+        /// Sectors of a zone.
+        zone_sectors: u32,
+        /// Sectors of the device.
+        capacity_sectors: u64,
+    },
+    /// More open zones than active ones, or more than there are.
+    ZoneCounts {
+        /// The most open zones.
+        max_open_zones: u32,
+        /// The most active zones.
+        max_active_zones: u32,
+        /// Count of zones.
+        zones: u64,
+    },
 }
 
 impl fmt::Display for GeometryError {
@@ -105,6 +124,23 @@ impl fmt::Display for GeometryError {
                 "{field} is {sectors}: neither 0 nor between two logical blocks"
             ),
             Self::NoSegment => f.write_str("max_segments is 0, a request needs 1"),
+            Self::ZoneSize {
+                zone_sectors,
+                capacity_sectors,
+            } => write!(
+                f,
+                "zones of {zone_sectors} sectors on a device of {capacity_sectors}: a power of two, whole blocks, and \
+                 whole zones only"
+            ),
+            Self::ZoneCounts {
+                max_open_zones,
+                max_active_zones,
+                zones,
+            } => write!(
+                f,
+                "at most {max_open_zones} open and {max_active_zones} active zones of {zones}: open ones are active, \
+                 and neither can be more than there are"
+            ),
         }
     }
 }
@@ -170,6 +206,13 @@ pub enum RequestError {
         /// Bytes that the operation moves.
         wanted: u64,
     },
+    /// The operation is for a zone, and no zone begins there.
+    NoZoneStart {
+        /// The sector.
+        sector: u64,
+        /// Sectors of a zone.
+        zone_sectors: u32,
+    },
 }
 
 impl RequestError {
@@ -233,6 +276,13 @@ impl fmt::Display for RequestError {
             Self::DataLength { bytes, wanted } => {
                 write!(f, "segments of {bytes} bytes, the operation moves {wanted}")
             }
+            Self::NoZoneStart {
+                sector,
+                zone_sectors,
+            } => write!(
+                f,
+                "no zone of {zone_sectors} sectors begins at sector {sector}"
+            ),
         }
     }
 }
@@ -241,7 +291,7 @@ impl core::error::Error for RequestError {}
 
 impl Geometry {
     /// A device of `capacity_sectors` sectors with blocks of 512 bytes, 128 segments and 1 MiB in a
-    /// request, no cache, and neither discard nor zeroes.
+    /// request, no cache, and neither discard nor zeroes nor zones.
     #[must_use]
     pub const fn new(capacity_sectors: u64) -> Self {
         Self {
@@ -255,6 +305,7 @@ impl Geometry {
             write_cache: WriteCache::WriteThrough,
             rotational: false,
             read_only: false,
+            zones: None,
         }
     }
 
@@ -310,7 +361,10 @@ impl Geometry {
         if self.max_segments == 0 {
             return Err(GeometryError::NoSegment);
         }
-        Ok(())
+        match self.zones {
+            Some(zones) => zones.validate(self.capacity_sectors, self.block_sectors()),
+            None => Ok(()),
+        }
     }
 
     /// Whether the device takes a request of `parts`. A front end asks before it makes one, since the
@@ -321,6 +375,7 @@ impl Geometry {
     ///
     /// # Errors
     /// The first reason against it.
+    #[inline]
     pub fn check(&self, parts: &RequestParts<'_>) -> Result<(), RequestError> {
         let RequestParts { op, flags, .. } = *parts;
         let max_sectors = match op {
@@ -330,6 +385,7 @@ impl Geometry {
             RequestOp::WriteZeroes if self.max_write_zeroes_sectors > 0 => {
                 Some(self.max_write_zeroes_sectors)
             }
+            _ if op.is_zone_op() => return self.check_zone_op(parts),
             _ => None,
         };
         let no_fua = flags.contains(RequestFlags::FUA) && self.write_cache == WriteCache::WriteBack;
@@ -343,6 +399,49 @@ impl Geometry {
         self.check_data(parts)
     }
 
+    /// What [`check`](Self::check) says of a request that is about zones. One that manages a zone is for the zone
+    /// that begins at its sector, and its count of sectors is not looked at, as all of its range is not where it is
+    /// for all zones: the kernel's have none.
+    #[cold]
+    fn check_zone_op(&self, parts: &RequestParts<'_>) -> Result<(), RequestError> {
+        let RequestParts { op, flags, .. } = *parts;
+        let Some(zones) = self.zones else {
+            return Err(RequestError::Unsupported { op, flags });
+        };
+        if self.read_only && op.changes_device() {
+            return Err(RequestError::ReadOnly);
+        }
+        match op {
+            RequestOp::ZoneAppend => {
+                if flags.contains(RequestFlags::FUA) && self.write_cache == WriteCache::WriteBack {
+                    return Err(RequestError::Unsupported { op, flags });
+                }
+                zones.check_start(parts)?;
+                self.check_range(parts, zones.max_append_sectors)?;
+            }
+            RequestOp::ZoneResetAll => {}
+            RequestOp::ZoneReport => self.check_is_on(parts)?,
+            _ => {
+                zones.check_start(parts)?;
+                self.check_is_on(parts)?;
+            }
+        }
+        self.check_data(parts)
+    }
+
+    /// Whether the device has the first sector of `parts`.
+    const fn check_is_on(&self, parts: &RequestParts<'_>) -> Result<(), RequestError> {
+        if parts.sector < self.capacity_sectors {
+            return Ok(());
+        }
+        Err(RequestError::PastEnd {
+            sector: parts.sector,
+            nr_sectors: parts.nr_sectors,
+            capacity_sectors: self.capacity_sectors,
+        })
+    }
+
+    #[inline]
     fn check_range(&self, parts: &RequestParts<'_>, max_sectors: u32) -> Result<(), RequestError> {
         let RequestParts {
             sector, nr_sectors, ..
@@ -350,7 +449,8 @@ impl Geometry {
         let capacity_sectors = self.capacity_sectors;
         let block_sectors = self.block_sectors();
         // Both are multiples of a power of two exactly if their union is.
-        if !(sector | u64::from(nr_sectors)).is_multiple_of(u64::from(block_sectors)) {
+        let below_block = u64::from(block_sectors).wrapping_sub(1);
+        if (sector | u64::from(nr_sectors)) & below_block != 0 {
             return Err(RequestError::Misaligned {
                 sector,
                 nr_sectors,
@@ -374,6 +474,7 @@ impl Geometry {
         Ok(())
     }
 
+    #[inline]
     fn check_data(&self, parts: &RequestParts<'_>) -> Result<(), RequestError> {
         let (segments, max_segments) = (parts.segments.len(), self.max_segments);
         if segments > usize::from(max_segments) {
@@ -382,8 +483,7 @@ impl Geometry {
                 max_segments,
             });
         }
-        let moves = parts.op.reads_data() || parts.op.writes_data();
-        let wanted = u64::from(parts.nr_sectors) * SECTOR_SIZE * u64::from(moves);
+        let wanted = parts.data_bytes();
         let bytes = Segment::total_len(parts.segments);
         if bytes as u64 != wanted {
             return Err(RequestError::DataLength { bytes, wanted });

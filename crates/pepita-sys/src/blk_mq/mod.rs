@@ -34,9 +34,7 @@
 //!         Ok(())
 //!     }
 //!     fn commit(&mut self) {}
-//!     fn poll(&mut self) -> usize {
-//!         0
-//!     }
+//!     fn poll(&mut self) {}
 //!     fn descriptor(&self) -> Option<i32> {
 //!         None
 //!     }
@@ -79,10 +77,12 @@ mod data;
 mod device;
 mod geometry;
 mod op;
+mod pointers;
 mod queue_map;
 mod request;
 mod segment;
 mod tags;
+mod zone;
 
 pub use data::{Sink, Source};
 pub use device::{BlockDevice, DeviceId, Lane};
@@ -92,6 +92,7 @@ pub use queue_map::{CpuPlace, map_queues};
 pub use request::{Completion, CompletionVtable, Request, RequestParts};
 pub use segment::{Segment, Segments, ShortData};
 pub use tags::{TagError, TagHint, TagSet, TagSetConfig, TagWord};
+pub use zone::{Zone, ZoneCondition, ZoneLimits};
 
 /// Base-2 logarithm of [`SECTOR_SIZE`].
 pub const SECTOR_SHIFT: u32 = 9;

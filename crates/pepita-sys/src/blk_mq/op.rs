@@ -19,19 +19,21 @@ pub enum RequestOp {
     SecureErase,
     /// Makes sectors zero.
     WriteZeroes,
-    /// Opens a zone.
+    /// Opens the zone that begins at the sector. Its count of sectors means nothing.
     ZoneOpen,
-    /// Closes a zone.
+    /// Closes such a zone.
     ZoneClose,
-    /// Moves a zone's write pointer to its end.
+    /// Moves such a zone's write pointer to its end.
     ZoneFinish,
-    /// Writes at a zone's write pointer, and tells where that was.
+    /// Writes at the write pointer of the zone that begins at the sector, and tells where that was:
+    /// [`Request::complete_at`](super::Request::complete_at).
     ZoneAppend,
-    /// Empties a zone.
+    /// Empties the zone that begins at the sector. Its count of sectors means nothing.
     ZoneReset,
-    /// Empties all zones.
+    /// Empties all zones that have a write pointer. It has no range.
     ZoneResetAll,
-    /// Reports zones.
+    /// Reports zones from the one with the sector on, as many as its count of sectors says: each as
+    /// [`Zone::BYTES`](super::Zone::BYTES) bytes, and zeroes where there are none any more.
     ZoneReport,
 }
 

@@ -8,15 +8,18 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 use core::slice;
 
+use super::SECTOR_SIZE;
 use super::data::{Sink, Source};
 use super::op::{RequestFlags, RequestOp};
 use super::segment::{Segment, Segments};
+use super::zone::Zone;
 use crate::error::Errno;
 
 /// What a [`Completion`] calls: as a `RawWaker` has its table, but called once.
 #[derive(Debug)]
 pub struct CompletionVtable {
     complete: unsafe fn(*const (), u16, Result<(), Errno>),
+    landed: Option<unsafe fn(*const (), u16, u64)>,
 }
 
 impl CompletionVtable {
@@ -27,7 +30,19 @@ impl CompletionVtable {
     /// what backs the request's data.
     #[must_use]
     pub const fn new(complete: unsafe fn(*const (), u16, Result<(), Errno>)) -> Self {
-        Self { complete }
+        Self {
+            complete,
+            landed: None,
+        }
+    }
+
+    /// The same table with `landed`, which gets the context, the tag, and the sector from which a
+    /// [zone append](RequestOp::ZoneAppend) has landed, directly before `complete` and by the same thread, and must
+    /// leave the context to that. Who makes no such requests needs none.
+    #[must_use]
+    pub const fn with_landed(mut self, landed: unsafe fn(*const (), u16, u64)) -> Self {
+        self.landed = Some(landed);
+        self
     }
 }
 
@@ -35,7 +50,7 @@ impl CompletionVtable {
 ///
 /// # Invariants
 /// * *callable*: the table's function may be called with this context, tag and any result, by any thread,
-///   until it has been called.
+///   until it has been called; and before it, by the same thread, the one for appends with any sector.
 pub struct Completion {
     context: *const (),
     vtable: &'static CompletionVtable,
@@ -50,7 +65,9 @@ impl Completion {
     /// # Safety
     /// * *callable*: the function may be called once, with `context`, `tag` and any result, by any
     ///   thread at any time from now on; so whatever `context` points to lives until the call, and the
-    ///   function itself sees to it that it lives until it returns.
+    ///   function itself sees to it that it lives until it returns. The function for appends, if there is one,
+    ///   may be called once before, by the same thread, with any sector.
+    #[inline]
     #[must_use]
     pub const unsafe fn new(
         context: *const (),
@@ -64,11 +81,21 @@ impl Completion {
         }
     }
 
+    #[inline]
     fn complete(self, result: Result<(), Errno>) {
         ManuallyDrop::new(self).call(result);
     }
 
+    fn complete_at(self, sector: u64) {
+        if let Some(landed) = self.vtable.landed {
+            // SAFETY: *callable*: before the other function, which the line below calls.
+            unsafe { landed(self.context, self.tag, sector) };
+        }
+        self.complete(Ok(()));
+    }
+
     /// Called by `complete`, which keeps the drop from it, or by the drop.
+    #[inline]
     fn call(&mut self, result: Result<(), Errno>) {
         // SAFETY: *callable*; `complete` and the drop exclude each other, so this is the one call.
         unsafe { (self.vtable.complete)(self.context, self.tag, result) };
@@ -103,10 +130,24 @@ pub struct RequestParts<'a> {
     pub queue_id: u16,
     /// First sector, of 512 bytes.
     pub sector: u64,
-    /// Count of sectors.
+    /// Count of sectors; for a [report](RequestOp::ZoneReport), of zones.
     pub nr_sectors: u32,
     /// Where the data is; empty for operations without data.
     pub segments: &'a [Segment],
+}
+
+impl RequestParts<'_> {
+    /// Bytes that the operation moves.
+    #[inline]
+    #[must_use]
+    pub const fn data_bytes(&self) -> u64 {
+        let unit = match self.op {
+            RequestOp::ZoneReport => Zone::BYTES as u64,
+            op if op.reads_data() || op.writes_data() => SECTOR_SIZE,
+            _ => 0,
+        };
+        self.nr_sectors as u64 * unit
+    }
 }
 
 /// One request to a block device, from its front end to whoever ends it.
@@ -171,6 +212,7 @@ impl Request {
     ///   that [writes data](RequestOp::writes_data) for reading, and in no reference through which
     ///   somebody writes. Who is not bound by Rust's rules, such as a guest, may write them at any time.
     /// * *listed*: until then the slice of segments lives and does not change.
+    #[inline]
     #[must_use]
     pub const unsafe fn new(parts: &RequestParts<'_>, completion: Completion) -> Self {
         Self {
@@ -186,8 +228,15 @@ impl Request {
     }
 
     /// Ends the request: it is done as a whole, or it failed with the number.
+    #[inline]
     pub fn complete(self, result: Result<(), Errno>) {
         self.completion.complete(result);
+    }
+
+    /// Ends a [zone append](RequestOp::ZoneAppend): it is done as a whole, from `sector` on. An append that is not
+    /// ended so has failed, whatever [`complete`](Self::complete) was told: nobody knows where it is.
+    pub fn complete_at(self, sector: u64) {
+        self.completion.complete_at(sector);
     }
 
     /// What to do.
@@ -221,7 +270,7 @@ impl Request {
         self.sector
     }
 
-    /// Count of sectors.
+    /// Count of sectors; for a [report](RequestOp::ZoneReport), of zones.
     #[must_use]
     pub const fn nr_sectors(&self) -> u32 {
         self.nr_sectors

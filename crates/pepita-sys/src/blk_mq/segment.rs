@@ -61,6 +61,7 @@ impl Segment {
     }
 
     /// Bytes of all `segments` together, or `usize::MAX` if that is too many to count.
+    #[inline]
     #[must_use]
     pub fn total_len(segments: &[Self]) -> usize {
         segments

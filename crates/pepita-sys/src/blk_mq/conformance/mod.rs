@@ -22,7 +22,7 @@
 //! #         Ok(())
 //! #     }
 //! #     fn commit(&mut self) {}
-//! #     fn poll(&mut self) -> usize { 0 }
+//! #     fn poll(&mut self) {}
 //! #     fn descriptor(&self) -> Option<i32> { None }
 //! # }
 //! # impl MyDevice {

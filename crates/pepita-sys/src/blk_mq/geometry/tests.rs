@@ -335,3 +335,134 @@ fn an_error_becomes_the_number_that_the_kernel_would_give() {
         assert_eq!(Errno::from(error), errno, "{error}");
     }
 }
+
+/// 10 zones of 64 sectors, 3 of which may be open and 5 active.
+const ZONED: Geometry = Geometry {
+    zones: Some(ZoneLimits {
+        max_open_zones: 3,
+        max_active_zones: 5,
+        max_append_sectors: 16,
+        ..ZoneLimits::new(64)
+    }),
+    ..Geometry::new(640)
+};
+
+#[test]
+fn zones_that_cannot_be_say_which_number() {
+    type Case = (fn(&mut Geometry, &mut ZoneLimits), &'static str);
+    let cases: [Case; 12] = [
+        (|_, _| (), ""),
+        (|_, zones| zones.max_active_zones = 0, ""),
+        (|_, zones| zones.max_open_zones = 0, ""),
+        (|_, zones| zones.zone_sectors = 0, "zones of 0 sectors"),
+        (|_, zones| zones.zone_sectors = 80, "zones of 80 sectors"),
+        (
+            |geometry, _| geometry.capacity_sectors = 632,
+            "on a device of 632",
+        ),
+        (|_, zones| zones.zone_sectors = 4, "zones of 4 sectors"),
+        (
+            |_, zones| zones.max_append_sectors = 0,
+            "zones.max_append_sectors is 0",
+        ),
+        (
+            |_, zones| zones.max_append_sectors = 72,
+            "zones.max_append_sectors is 72",
+        ),
+        (
+            |_, zones| zones.max_open_zones = 6,
+            "at most 6 open and 5 active zones of 10",
+        ),
+        (
+            |_, zones| zones.max_active_zones = 11,
+            "at most 3 open and 11 active",
+        ),
+        (
+            |_, zones| (zones.max_open_zones, zones.max_active_zones) = (11, 0),
+            "at most 11 open",
+        ),
+    ];
+    for (change, want) in cases {
+        let mut geometry = Geometry {
+            logical_block_size: 4096,
+            physical_block_size: 4096,
+            ..ZONED
+        };
+        let mut zones = geometry.zones.expect("it has some");
+        change(&mut geometry, &mut zones);
+        geometry.zones = Some(zones);
+        let said = geometry.validate().err().map(|error| error.to_string());
+        let said = said.unwrap_or_default();
+        let right = said.contains(want) && said.is_empty() == want.is_empty();
+        assert!(right, "{said:?}, not {want:?}");
+    }
+}
+
+#[test]
+fn an_operation_on_zones_is_judged_by_where_they_begin() {
+    use RequestOp::{
+        Write, ZoneAppend, ZoneClose, ZoneFinish, ZoneOpen, ZoneReport, ZoneReset, ZoneResetAll,
+    };
+    let (ok, invalid, past_end) = (Ok(()), Err(Errno::EINVAL), Err(Errno::EIO));
+    let read_only = Geometry {
+        read_only: true,
+        ..ZONED
+    };
+    let denied = Err(Errno::EPERM);
+    for (geometry, op, sector, count, want) in [
+        (ZONED, ZoneAppend, 64, 16, ok),
+        (ZONED, ZoneAppend, 64, 17, invalid),
+        (ZONED, ZoneAppend, 65, 16, invalid),
+        (ZONED, ZoneAppend, 640, 16, past_end),
+        (ZONED, ZoneOpen, 64, 0, ok),
+        // What such a request says of its length is not looked at.
+        (ZONED, ZoneClose, 576, 999, ok),
+        (ZONED, ZoneFinish, 8, 0, invalid),
+        (ZONED, ZoneReset, 640, 0, past_end),
+        (ZONED, ZoneResetAll, u64::MAX, 0, ok),
+        (ZONED, ZoneReport, 639, 1000, ok),
+        (ZONED, ZoneReport, 640, 1, past_end),
+        (ZONED, Write, 63, 2, ok),
+        (read_only, ZoneReport, 0, 1, ok),
+        (read_only, ZoneReset, 0, 0, denied),
+        (read_only, ZoneAppend, 0, 1, denied),
+    ] {
+        let mut parts = RequestParts {
+            op,
+            flags: RequestFlags::NONE,
+            queue_id: 0,
+            sector,
+            nr_sectors: count,
+            segments: &[],
+        };
+        let bytes = usize::try_from(parts.data_bytes()).expect("few");
+        let list = [Segment::new(core::ptr::null_mut(), bytes)];
+        parts.segments = &list;
+        let got = geometry.check(&parts).map_err(Errno::from);
+        assert_eq!(got, want, "{op:?} of {count} from {sector} on");
+    }
+    let parts = RequestParts {
+        op: ZoneReport,
+        flags: RequestFlags::NONE,
+        queue_id: 0,
+        sector: 0,
+        nr_sectors: 3,
+        segments: &[],
+    };
+    assert_eq!(parts.data_bytes(), 192);
+    let parts = RequestParts {
+        op: ZoneReset,
+        sector: 1,
+        ..parts
+    };
+    assert_eq!(parts.data_bytes(), 0);
+    let said = ZONED.check(&parts).map_err(|error| error.to_string());
+    let want = "no zone of 64 sectors begins at sector 1";
+    assert_eq!(said, Err(want.into()));
+    let back = Geometry {
+        write_cache: WriteCache::WriteBack,
+        ..ZONED
+    };
+    let fua = judge(&back, ZoneAppend, RequestFlags::FUA, 0, 1);
+    assert_eq!(fua, Err(Errno::EOPNOTSUPP));
+}

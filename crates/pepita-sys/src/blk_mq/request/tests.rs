@@ -265,3 +265,48 @@ fn a_segment_at_address_0_is_its_makers_fault() {
     let request = unsafe { request(&ends, RequestOp::Write, &list) };
     let _ = request.source().read(&mut [0]);
 }
+
+/// Where an append landed, by the tag, and then how it ended.
+#[derive(Default)]
+struct Heard {
+    landed: Vec<(u16, u64)>,
+    ended: Vec<(u16, Result<(), Errno>)>,
+}
+
+unsafe fn hear_landed(context: *const (), tag: u16, sector: u64) {
+    // SAFETY: *callable*: the test's, which lives longer than the request.
+    let heard = unsafe { &*context.cast::<Mutex<Heard>>() };
+    let mut heard = heard.lock().expect("no panic");
+    assert_eq!(heard.ended, [], "it is told before the end");
+    heard.landed.push((tag, sector));
+}
+
+unsafe fn hear_end(context: *const (), tag: u16, result: Result<(), Errno>) {
+    // SAFETY: as above.
+    let heard = unsafe { &*context.cast::<Mutex<Heard>>() };
+    heard.lock().expect("no panic").ended.push((tag, result));
+}
+
+#[test]
+fn an_append_tells_where_it_is_before_it_ends() {
+    static BOTH: CompletionVtable = CompletionVtable::new(hear_end).with_landed(hear_landed);
+    static ENDS: CompletionVtable = CompletionVtable::new(hear_end);
+    for (table, landed) in [(&BOTH, &[(9_u16, 4711_u64)] as &[_]), (&ENDS, &[])] {
+        let heard = Mutex::new(Heard::default());
+        let parts = RequestParts {
+            op: RequestOp::ZoneAppend,
+            flags: RequestFlags::NONE,
+            queue_id: 0,
+            sector: 4096,
+            nr_sectors: 0,
+            segments: &[],
+        };
+        // SAFETY: *callable*: `heard` lives until the request has ended.
+        let completion = unsafe { Completion::new((&raw const heard).cast(), table, 9) };
+        // SAFETY: *backed*, *listed*: no segment.
+        unsafe { Request::new(&parts, completion) }.complete_at(4711);
+        let heard = heard.into_inner().expect("no panic");
+        assert_eq!(heard.landed, landed);
+        assert_eq!(heard.ended, [(9, Ok(()))]);
+    }
+}

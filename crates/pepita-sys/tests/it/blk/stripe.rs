@@ -214,7 +214,7 @@ impl<L: Lane> Lane for StripeLane<L> {
         self.lanes.iter_mut().for_each(Lane::commit);
     }
 
-    fn poll(&mut self) -> usize {
+    fn poll(&mut self) {
         if self.common.rung.load(Ordering::SeqCst) {
             let _ = self.readable.read(&mut [0]).expect("it has rung");
             self.common.rung.store(false, Ordering::SeqCst);
@@ -223,7 +223,6 @@ impl<L: Lane> Lane for StripeLane<L> {
             self.hand_over(member, part);
         }
         self.commit();
-        0
     }
 
     fn descriptor(&self) -> Option<i32> {

@@ -63,9 +63,7 @@ impl Lane for ThreadedLane {
 
     fn commit(&mut self) {}
 
-    fn poll(&mut self) -> usize {
-        0
-    }
+    fn poll(&mut self) {}
 
     fn descriptor(&self) -> Option<i32> {
         None

@@ -3,24 +3,27 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::string::String;
 use std::sync::Barrier;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::vec::Vec;
 use std::{format, thread, vec};
 
 use super::super::super::{BlockDevice, Lane, RequestOp};
 use super::super::front::{Ask, Ended, Front};
 use super::super::model::{Sectors, bytes_of};
-use super::super::told;
+use super::super::{told, wait};
 use super::{DEPTH, Outcome, Run};
 
 pub(super) fn idle<D: BlockDevice>(run: &mut Run<'_, D>) -> Outcome {
     let mut lane = run.lane(DEPTH)?;
     for _ in 0..3 {
-        let completed = lane.poll();
-        if completed != 0 {
-            return Err(format!("poll of an idle lane completed {completed}").into());
-        }
+        lane.poll();
         lane.commit();
+    }
+    let fds = [lane.descriptor().unwrap_or(-1), -1];
+    match wait::readable(fds, Instant::now()) {
+        Ok([false, _]) => {}
+        Ok([true, _]) => return Err(String::from("its descriptor is readable").into()),
+        Err(errno) => return Err(format!("its descriptor cannot be waited for: {errno}").into()),
     }
     drop(lane);
     for _ in 0..100 {
