@@ -176,9 +176,7 @@ impl Lane for ZramLane<'_> {
 
     fn commit(&mut self) {}
 
-    fn poll(&mut self) -> usize {
-        0
-    }
+    fn poll(&mut self) {}
 
     fn descriptor(&self) -> Option<i32> {
         None

@@ -2,14 +2,17 @@
 
 use pepita_mem::PAGE_SIZE;
 
+use crate::codec::lz4::{self, Effort};
+
 /// How pages are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum ZramCompressor {
-    /// LZ4 blocks.
+    /// LZ4 blocks, by [`Effort::Moderate`].
     #[default]
     Lz4,
-    /// LZ4 blocks that take half the time to make, and about a sixth more memory.
+    /// LZ4 blocks that take half the time to make, and about a sixth more memory, by
+    /// [`Effort::Low`].
     Lz4Fast,
     /// Not at all: same-filled and duplicate pages alone take less.
     None,
@@ -23,6 +26,15 @@ impl ZramCompressor {
             Self::Lz4 => "lz4",
             Self::Lz4Fast => "lz4-fast",
             Self::None => "none",
+        }
+    }
+
+    /// What makes its blocks; `None` if pages are not compressed.
+    pub(crate) fn encoder(self) -> Option<lz4::Encoder> {
+        match self {
+            Self::Lz4 => Some(lz4::Encoder::new(Effort::Moderate)),
+            Self::Lz4Fast => Some(lz4::Encoder::new(Effort::Low)),
+            Self::None => None,
         }
     }
 }
@@ -58,7 +70,7 @@ pub struct ZramConfig {
     pub deduplication: Deduplication,
     /// The most bytes of memory that pages may take, 0 for no limit; the books come on top.
     pub mem_limit: Option<u64>,
-    /// How many threads compress at once; 0 for as many as there are CPUs.
+    /// How many threads compress at once, 1024 at most; 0 for as many as there are CPUs.
     pub num_streams: usize,
 }
 
@@ -96,7 +108,7 @@ impl ZramConfig {
         self
     }
 
-    /// Sets how many threads compress at once.
+    /// Sets how many threads compress at once, 1024 at most.
     #[must_use]
     pub const fn num_streams(mut self, streams: usize) -> Self {
         self.num_streams = streams;

@@ -2,23 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::threads::{self, SHARDS};
+use crate::threads::{self, Apart, SHARDS};
 
 /// `N` counts, each in one part for each few threads, so that threads do not wait for each other's cache lines.
 #[derive(Debug)]
 pub(crate) struct Counters<const N: usize> {
-    shards: Box<[Shard<N>; SHARDS]>,
+    shards: Box<[Apart<[AtomicU64; N]>; SHARDS]>,
 }
-
-#[derive(Debug)]
-#[repr(align(128))]
-struct Shard<const N: usize>([AtomicU64; N]);
 
 impl<const N: usize> Default for Counters<N> {
     fn default() -> Self {
         let zeroes = || std::array::from_fn(|_| AtomicU64::new(0));
         Self {
-            shards: Box::new(std::array::from_fn(|_| Shard(zeroes()))),
+            shards: Box::new(std::array::from_fn(|_| Apart(zeroes()))),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use crate::objects::{Object, ObjectId};
 use crate::store::lock;
+use crate::threads::Apart;
 
 /// Locks, each for a share of the hashes.
 const STRIPES: usize = 64;
@@ -16,9 +17,7 @@ pub(crate) struct Duplicates {
     stripes: Box<[Stripe]>,
 }
 
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Stripe(Mutex<Chains>);
+type Stripe = Apart<Mutex<Chains>>;
 
 /// The chains of a stripe: a power of two, and about as many as there are objects.
 #[derive(Debug, Default)]

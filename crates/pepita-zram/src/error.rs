@@ -45,6 +45,12 @@ pub enum ZramError {
         /// What it said: `EROFS` and `EINVAL` if pages cannot be written to it.
         errno: Errno,
     },
+    /// Objects have as many older dictionaries as there can be.
+    #[error("{max} dictionaries are in use: compress idle pages again, then older ones go")]
+    Dictionaries {
+        /// The most.
+        max: usize,
+    },
     /// What is stored for the page is not what was written.
     #[error(
         "page {page} is corrupt: what is stored does not have the checksum that it was stored with"
@@ -65,6 +71,7 @@ impl ZramError {
             Self::PastEnd { .. } => Errno::EIO,
             Self::MemLimit { .. } | Self::NoMemory { .. } => Errno::ENOSPC,
             Self::Backing { errno } => *errno,
+            Self::Dictionaries { .. } => Errno::EBUSY,
             Self::Corrupt { .. } => Errno::EBADMSG,
         }
     }
@@ -95,6 +102,7 @@ impl From<ZramError> for KernelError {
             ZramError::Corrupt { .. } => "reading a zram page",
             ZramError::MemLimit { .. } | ZramError::NoMemory { .. } => "writing a zram page",
             ZramError::PastEnd { .. } => "reaching a zram page",
+            ZramError::Dictionaries { .. } => "training a dictionary of zram",
             ZramError::NoBacking | ZramError::Backing { .. } => "a backing device of zram",
         };
         Self::from_errno(operation, error.errno())

@@ -208,9 +208,9 @@ impl ZramDevice {
             let Outgoing { id, block, end } = outgoing;
             match end.recv().map_or(Err(Errno::EIO), |(_, result)| result) {
                 Ok(()) => {
-                    self.objects.set_backed(id, block);
                     self.count(Count::BdWrites);
-                    *done += 1;
+                    // Another thread may have sent it too.
+                    *done += u64::from(self.objects.set_backed(id, block));
                 }
                 Err(errno) => {
                     self.objects.give_block(block);
@@ -225,7 +225,8 @@ impl ZramDevice {
 
 impl ZramDevice {
     /// Compresses objects of pages of a kind again, as densely as can be, and says how many take less memory
-    /// then: duplicates count once. At most `max` are tried, and none that was tried before. Pages that are dense take
+    /// then: duplicates count once. At most `max` are tried, and none that was tried before, unless there is a newer
+    /// [dictionary](Self::train_dictionary). Pages that are dense take
     /// several times as long to read, so this is for those that nobody reads.
     ///
     /// ```
@@ -260,6 +261,7 @@ impl ZramDevice {
             return Ok(0);
         };
         let (mut tried, mut done) = (0, 0);
+        let current = self.objects.dictionaries.current_id();
         for (id, object) in self.objects.pin_each(first) {
             if tried == max {
                 self.objects.release(id);
@@ -267,7 +269,8 @@ impl ZramDevice {
                 break;
             }
             let form = self.objects.form(id);
-            let is_wanted = takes_memory(form) && wanted.takes(object, form) && !object.is_dense();
+            let is_wanted =
+                takes_memory(form) && wanted.takes(object, form) && !object.is_dense(current);
             let mut outcome = Ok(false);
             if is_wanted {
                 tried += 1;
@@ -276,12 +279,15 @@ impl ZramDevice {
             self.objects.release(id);
             done += u64::from(outcome?);
         }
+        if tried > 0 {
+            self.objects.dictionaries.prune();
+        }
         Ok(done)
     }
 }
 
 fn takes_memory(form: Form) -> bool {
-    matches!(form, Form::Raw | Form::Lz4 | Form::Deflate)
+    matches!(form, Form::Raw | Form::Lz4 | Form::Deflate(_))
 }
 
 #[cfg(test)]

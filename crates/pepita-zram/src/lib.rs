@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod analysis;
 #[cfg(any(test, feature = "proptest"))]
 mod arbitrary;
 mod backing;
@@ -9,6 +10,7 @@ pub mod codec;
 mod config;
 mod counters;
 mod device;
+mod dictionaries;
 mod duplicates;
 mod error;
 mod idle;
@@ -20,6 +22,7 @@ mod stats;
 mod store;
 mod stream;
 mod threads;
+mod training;
 mod upkeep;
 
 pub use block::ZramLane;
@@ -28,4 +31,5 @@ pub use device::ZramDevice;
 pub use error::ZramError;
 pub use idle::{Idle, PageKind};
 pub use stats::{StatLine, ZramStats};
+pub use training::Training;
 pub use upkeep::{Upkeep, UpkeepPolicy, UpkeepReport};

@@ -4,8 +4,8 @@
 //! object is moved, or compressed again, by one compare-and-swap of its *word*, whatever pages it has, and
 //! whoever reads goes on.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use pepita_mem::PAGE_SIZE;
 use pepita_sys::error::Errno;
@@ -13,9 +13,10 @@ use pepita_sys::error::Errno;
 use crate::backing::Blocks;
 use crate::chunked::Chunked;
 use crate::counters::Counters;
+use crate::dictionaries::{Dictionaries, DictionaryId};
 use crate::duplicates::Duplicates;
 use crate::store::{Place, Store, StoreError, lock};
-use crate::threads::{self, SHARDS};
+use crate::threads::{self, Apart, SHARDS};
 
 /// The number of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,16 +26,31 @@ pub(crate) struct ObjectId(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// No bytes: each 8 bytes of the page are the object's hash.
-    Filled = 1,
+    Filled,
     /// The page.
-    Raw = 2,
+    Raw,
     /// An LZ4 block.
-    Lz4 = 3,
+    Lz4,
     /// No bytes: the page is in a block of the backing device.
-    Backed = 4,
-    /// A stream of deflate.
-    Deflate = 5,
+    Backed,
+    /// A stream of deflate, with a dictionary or without.
+    Deflate(DictionaryId),
 }
+
+impl Form {
+    /// In the lowest three bits which form it is, above them its dictionary.
+    const fn to_bits(self) -> u64 {
+        match self {
+            Self::Filled => 1,
+            Self::Raw => 2,
+            Self::Lz4 => 3,
+            Self::Backed => 4,
+            Self::Deflate(dictionary) => 5 | (dictionary.to_bits() << 3),
+        }
+    }
+}
+
+const _: () = assert!(Word::FORM_SHIFT + 3 + DictionaryId::BITS <= u64::BITS);
 
 /// Where an object's bytes are, and what: in one number, with 0 for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +63,15 @@ impl Word {
 
     fn new(form: Form, place: Place, len: usize) -> Self {
         let len = len as u64 & ((1 << Self::LEN_BITS) - 1);
-        Self(((form as u64) << Self::FORM_SHIFT) | (len << Place::BITS) | place.to_bits())
+        Self((form.to_bits() << Self::FORM_SHIFT) | (len << Place::BITS) | place.to_bits())
     }
 
     const fn filled() -> Self {
-        Self((Form::Filled as u64) << Self::FORM_SHIFT)
+        Self(Form::Filled.to_bits() << Self::FORM_SHIFT)
     }
 
     const fn backed(block: u64) -> Self {
-        Self(((Form::Backed as u64) << Self::FORM_SHIFT) | block)
+        Self((Form::Backed.to_bits() << Self::FORM_SHIFT) | block)
     }
 
     /// The block that the page was written back to.
@@ -67,12 +83,13 @@ impl Word {
     }
 
     const fn form(self) -> Option<Form> {
-        match self.0 >> Self::FORM_SHIFT {
+        let form = self.0 >> Self::FORM_SHIFT;
+        match form & 7 {
             1 => Some(Form::Filled),
             2 => Some(Form::Raw),
             3 => Some(Form::Lz4),
             4 => Some(Form::Backed),
-            5 => Some(Form::Deflate),
+            5 => Some(Form::Deflate(DictionaryId::from_bits(form >> 3))),
             _ => None,
         }
     }
@@ -80,7 +97,7 @@ impl Word {
     /// Where its bytes are, and how many.
     const fn bytes(self) -> Option<(Place, usize)> {
         match self.form() {
-            Some(Form::Raw | Form::Lz4 | Form::Deflate) => {
+            Some(Form::Raw | Form::Lz4 | Form::Deflate(_)) => {
                 let len = (self.0 >> Place::BITS) & ((1 << Self::LEN_BITS) - 1);
                 Some((Place::from_bits(self.0), len as usize))
             }
@@ -101,8 +118,8 @@ pub(crate) struct Object {
     pub(crate) next: AtomicU32,
     /// When it was last read or written, in seconds of the device's life, and [`IDLE`].
     used_at: AtomicU32,
-    /// Whether it is stored as densely as can be.
-    is_dense: AtomicBool,
+    /// What it was last made dense with, or tried to be: the mark of a dictionary, or 0 for nothing.
+    dense_with: AtomicU16,
 }
 
 /// The bit of an object that was marked as idle, and not used since.
@@ -136,14 +153,14 @@ impl Object {
         is_idle
     }
 
-    /// Whether it is known to be stored as densely as can be.
-    pub(crate) fn is_dense(&self) -> bool {
-        self.is_dense.load(Ordering::Relaxed)
+    /// Whether it is known to be stored as densely as can be with a dictionary.
+    pub(crate) fn is_dense(&self, with: DictionaryId) -> bool {
+        self.dense_with.load(Ordering::Relaxed) == with.mark()
     }
 
     /// Notes that it is.
-    pub(crate) fn set_dense(&self) {
-        self.is_dense.store(true, Ordering::Relaxed);
+    pub(crate) fn set_dense(&self, with: DictionaryId) {
+        self.dense_with.store(with.mark(), Ordering::Relaxed);
     }
 
     /// Whether it was marked as idle, and not used since.
@@ -160,15 +177,20 @@ impl Object {
     }
 }
 
+/// Numbers that a thread takes at once, so that threads that write do not have the books of their objects in the same
+/// cache lines. The books of so many are made together.
+const BATCH: u32 = 32;
+
 /// All objects of a device.
 #[derive(Debug)]
 pub(crate) struct Objects {
     all: Chunked<Object>,
     capacity: u32,
     used: AtomicU32,
-    /// Numbers that were given back.
-    free: [Mutex<Vec<u32>>; SHARDS],
+    /// Numbers that nothing has, by the threads that are to take them.
+    free: [Apart<Mutex<Vec<u32>>>; SHARDS],
     pub(crate) store: Store,
+    pub(crate) dictionaries: Arc<Dictionaries>,
     duplicates: Option<Duplicates>,
     blocks: Option<Blocks>,
     counters: Counters<3>,
@@ -201,6 +223,7 @@ impl Objects {
             used: AtomicU32::new(0),
             free: Default::default(),
             store: Store::new(u64::from(max))?,
+            dictionaries: Arc::default(),
             duplicates,
             blocks,
             counters: Counters::default(),
@@ -225,7 +248,7 @@ impl Objects {
             match self.store.insert(id.0, bytes) {
                 Ok(place) => Word::new(form, place, bytes.len()),
                 Err(error) => {
-                    lock(&self.free[threads::shard()]).push(id.0);
+                    lock(&self.free[threads::shard()].0).push(id.0);
                     return Err(error);
                 }
             }
@@ -233,7 +256,7 @@ impl Objects {
         let object = self.get(id);
         object.hash.store(hash, Ordering::Relaxed);
         object.used_at.store(used_at, Ordering::Relaxed);
-        object.is_dense.store(false, Ordering::Relaxed);
+        object.dense_with.store(0, Ordering::Relaxed);
         object.word.store(word.0, Ordering::Release);
         object.refs.store(1, Ordering::Release);
         self.count(form, bytes.len(), 1);
@@ -249,8 +272,10 @@ impl Objects {
             let len = i64::try_from(len).unwrap_or_default();
             self.counters.add(Count::Bytes as usize, sign * len);
         }
-        if form == Form::Raw {
-            self.counters.add(Count::Raw as usize, sign);
+        match form {
+            Form::Raw => self.counters.add(Count::Raw as usize, sign),
+            Form::Deflate(dictionary) => self.dictionaries.count(dictionary, sign),
+            _ => {}
         }
     }
 
@@ -333,8 +358,9 @@ impl Objects {
         self.blocks.as_ref().map_or(0, Blocks::in_use)
     }
 
-    /// Notes that the object, of which the caller is a user, is in `block` by now, and frees its memory.
-    pub(crate) fn set_backed(&self, id: ObjectId, block: u64) {
+    /// Notes that the object, of which the caller is a user, is in `block` by now, and frees its memory; false, and the
+    /// block is free, if it is in another one.
+    pub(crate) fn set_backed(&self, id: ObjectId, block: u64) -> bool {
         let object = self.get(id);
         let mut word = Word(object.word.load(Ordering::Acquire));
         while let (Some((place, len)), Some(form)) = (word.bytes(), word.form()) {
@@ -345,13 +371,13 @@ impl Objects {
                     self.leave_duplicates(id);
                     self.store.remove(place);
                     self.count(form, len, -1);
-                    return;
+                    return true;
                 }
                 Err(moved) => word = Word(moved),
             }
         }
-        // It is in another block.
         self.give_block(block);
+        false
     }
 
     /// Stores the same page in another form, and frees what it was. The caller is one of the object's users.
@@ -413,7 +439,7 @@ impl Objects {
         if let Some(block) = word.block() {
             self.give_block(block);
         }
-        lock(&self.free[threads::shard()]).push(id.0);
+        lock(&self.free[threads::shard()].0).push(id.0);
         Some(form)
     }
 
@@ -449,27 +475,50 @@ impl Objects {
 
     /// Bytes of the books, the store's included.
     pub(crate) fn metadata_bytes(&self) -> u64 {
-        let free = self.free.iter().map(|ids| lock(ids).capacity() * 4);
+        let free = self.free.iter().map(|ids| lock(&ids.0).capacity() * 4);
         let books = self.all.bytes() + free.sum::<usize>();
         let chains = self.duplicates.as_ref().map_or(0, Duplicates::bytes);
-        (books + chains) as u64 + self.store.metadata_bytes()
+        let blocks = self.blocks.as_ref().map_or(0, Blocks::bytes);
+        let (_, dictionaries) = self.dictionaries.held();
+        (books + chains + blocks) as u64 + dictionaries + self.store.metadata_bytes()
     }
 
     fn new_id(&self) -> Result<ObjectId, StoreError> {
-        let own = threads::shard();
-        if let Some(id) = lock(&self.free[own]).pop() {
+        let own = &self.free[threads::shard()].0;
+        if let Some(id) = lock(own).pop() {
             return Ok(ObjectId(id));
         }
-        let next = |used: u32| used.checked_add(1).filter(|used| *used <= self.capacity);
-        let (set, seen) = (Ordering::Relaxed, Ordering::Relaxed);
-        if let Ok(id) = self.used.fetch_update(set, seen, next) {
-            self.all.get_or_make(id as usize)?;
-            return Ok(ObjectId(id));
-        }
-        // Others gave back what this thread needs.
-        let others = self.free.iter().find_map(|ids| lock(ids).pop());
-        others.map(ObjectId).ok_or(StoreError::Host(Errno::ENOMEM))
+        // What others gave back comes first: its books are there.
+        let mut ids = self.free.iter().map(|ids| last_of(&mut lock(&ids.0)));
+        let mut ids = match ids.find(|ids| !ids.is_empty()) {
+            Some(ids) => ids,
+            None => self.fresh()?,
+        };
+        let id = ids.pop().ok_or(StoreError::Host(Errno::ENOMEM))?;
+        lock(own).append(&mut ids);
+        Ok(ObjectId(id))
     }
+
+    /// Numbers that nothing ever had, with books; none if there are no more.
+    fn fresh(&self) -> Result<Vec<u32>, StoreError> {
+        let (set, seen) = (Ordering::Relaxed, Ordering::Relaxed);
+        let mut first = self.used.load(Ordering::Relaxed);
+        while first < self.capacity {
+            let end = (first + BATCH).min(self.capacity);
+            self.all.get_or_make(first as usize)?;
+            match self.used.compare_exchange_weak(first, end, set, seen) {
+                Ok(_) => return Ok((first..end).rev().collect()),
+                Err(used) => first = used,
+            }
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// Takes the last few of `ids`.
+fn last_of(ids: &mut Vec<u32>) -> Vec<u32> {
+    ids.drain(ids.len().saturating_sub(BATCH as usize)..)
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use pepita_mem::PAGE_SIZE;
 use pepita_sys::error::Errno;
 
 use crate::codec::CorruptPage;
 use crate::device::{Count, ZramDevice};
+use crate::dictionaries::DictionaryId;
 use crate::error::ZramError;
 use crate::objects::{Form, ObjectId};
 use crate::page::{self, Page};
@@ -46,12 +48,12 @@ impl ZramDevice {
         object.touch(self.now());
         let (mut form, mut read) = self.objects.read(id, |form, bytes| {
             let read = match form {
-                Form::Filled | Form::Backed | Form::Deflate => Ok(()),
+                Form::Filled | Form::Backed | Form::Deflate(_) => Ok(()),
                 Form::Raw | Form::Lz4 => decompress(form, bytes, page),
             };
             (form, read)
         });
-        if form == Form::Deflate {
+        if matches!(form, Form::Deflate(_)) {
             (form, read) = self.read_dense(id, page);
         }
         match form {
@@ -76,13 +78,19 @@ impl ZramDevice {
     ) -> (Form, Result<(), CorruptPage>) {
         // The decoder comes before the span: who has a stream may wait for the span.
         let mut stream = self.streams.get();
-        self.objects.read(id, |form, bytes| {
-            let read = match form {
-                Form::Filled | Form::Backed => Ok(()),
-                _ => stream.decoder.decompress(form, bytes, page),
-            };
-            (form, read)
-        })
+        loop {
+            let (form, read) = self.objects.read(id, |form, bytes| {
+                let read = match form {
+                    Form::Filled | Form::Backed => Ok(()),
+                    _ => stream.decoder.decompress(form, bytes, page),
+                };
+                (form, read)
+            });
+            // Else it was made again, and its dictionary is gone.
+            if read.is_ok() || self.objects.form(id) == form {
+                return (form, read);
+            }
+        }
     }
 
     /// Reads a page whose object was written back, and lets go of that. It takes as long as the backing device does.
@@ -122,22 +130,34 @@ impl ZramDevice {
     /// is one of its users.
     pub(crate) fn make_dense(&self, id: ObjectId) -> Result<bool, ZramError> {
         let object = self.objects.get(id);
+        // Kept until the object is counted.
+        let dictionary = self.objects.dictionaries.current();
+        let current = dictionary
+            .as_ref()
+            .map_or(DictionaryId::NONE, |dictionary| dictionary.id);
         let mut stream = self.streams.get();
         let parts = &mut *stream;
         let (scratch, decoder) = (&mut parts.scratch, &mut parts.decoder);
-        let (len, read) = self.objects.read(id, |form, bytes| {
-            (bytes.len(), decoder.decompress(form, bytes, scratch))
+        let (form, len, read) = self.objects.read(id, |form, bytes| {
+            (form, bytes.len(), decoder.decompress(form, bytes, scratch))
         });
         let hash = object.hash.load(Ordering::Relaxed);
         if read.is_err() || (self.hash)(scratch) != hash {
             return Ok(false); // its reader is told, or it was written back
         }
-        object.set_dense();
-        let Some((form, bytes)) = stream.compress_densely(len) else {
+        object.set_dense(current);
+        // An older dictionary goes once no object has it, so here denser is not asked for.
+        let has_older = |with| with != current && with != DictionaryId::NONE;
+        let below = match form {
+            Form::Deflate(with) if has_older(with) => PAGE_SIZE,
+            _ => len,
+        };
+        let Some((form, bytes)) = stream.compress_densely(dictionary.as_deref(), below) else {
             return Ok(false);
         };
+        let is_denser = bytes.len() < len;
         let done = self.objects.replace(id, form, bytes);
         done.map_err(|error| self.store_error(error))?;
-        Ok(true)
+        Ok(is_denser)
     }
 }

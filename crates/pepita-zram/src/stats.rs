@@ -21,8 +21,11 @@ pub struct ZramStats {
     pub mem_limit: u64,
     /// The most that [`mem_used_total`](Self::mem_used_total) has been.
     pub mem_used_max: u64,
-    /// Bytes of memory for the books: the table of pages, of objects, of duplicates, of free places.
+    /// Bytes of memory for the books: the table of pages, of objects, of duplicates, of free places, and dictionaries.
     pub metadata_bytes: u64,
+    /// Dictionaries that dense objects were made with, or that new ones will be; their bytes are among those of the
+    /// books.
+    pub dictionaries: u64,
     /// Pages that are stored.
     pub pages_stored: u64,
     /// Those of them that are zero: they take no memory.
@@ -123,7 +126,8 @@ fn ratio(of: u64, to: u64) -> f64 {
     }
 }
 
-/// Numbers that are shown as the kernel shows them: in columns of eight, with a blank between.
+/// Numbers that are shown as the kernel shows them: in columns of eight, with a blank between. The third of four is
+/// shown by its digits alone: the kernel's `io_stat` has a fixed 0 there.
 ///
 /// ```
 /// use pepita_zram::{ZramConfig, ZramDevice};
@@ -144,7 +148,8 @@ impl<const N: usize> fmt::Display for StatLine<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, number) in self.0.iter().enumerate() {
             let blank = if index == 0 { "" } else { " " };
-            write!(f, "{blank}{number:8}")?;
+            let width = if (N, index) == (4, 2) { 0 } else { 8 };
+            write!(f, "{blank}{number:width$}")?;
         }
         Ok(())
     }

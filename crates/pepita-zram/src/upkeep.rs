@@ -37,6 +37,9 @@ pub struct UpkeepPolicy {
     pub every: Duration,
     /// What is compressed again, and after how long without use a page counts as idle.
     pub recompress: Option<(PageKind, Duration)>,
+    /// Before pages are compressed again, a dictionary of at most so many bytes is trained, when there is none, and
+    /// when four times as many pages were written since as there were; 0 for none.
+    pub dictionary_bytes: usize,
     /// What is written back, and after how long without use a page counts as idle.
     pub write_back: Option<(PageKind, Duration)>,
     /// Memory is compacted when objects have more than this many hundredths of their bytes.
@@ -52,6 +55,7 @@ impl UpkeepPolicy {
         Self {
             every,
             recompress: None,
+            dictionary_bytes: 0,
             write_back: None,
             compact_above_percent: 125,
             cpu_percent: 5,
@@ -62,6 +66,14 @@ impl UpkeepPolicy {
     #[must_use]
     pub const fn recompress(mut self, which: PageKind, idle_after: Duration) -> Self {
         self.recompress = Some((which, idle_after));
+        self
+    }
+
+    /// Lets pages that are compressed again have a dictionary of at most so many bytes; see
+    /// [`ZramDevice::train_dictionary`].
+    #[must_use]
+    pub const fn dictionary_bytes(mut self, bytes: usize) -> Self {
+        self.dictionary_bytes = bytes;
         self
     }
 
@@ -105,6 +117,13 @@ impl UpkeepPolicy {
             last = now;
             rest(took)
         };
+        let trains = self.recompress.is_some() && self.dictionary_bytes > 0;
+        if trains && device.wants_training() {
+            match device.train_dictionary(self.dictionary_bytes) {
+                Ok(training) => report.trained += u64::from(training.is_used),
+                Err(error) => report.last_error = Some(error),
+            }
+        }
         for (what, does) in [
             (self.recompress, Does::Recompress),
             (self.write_back, Does::WriteBack),
@@ -173,6 +192,8 @@ impl Does {
 pub struct UpkeepReport {
     /// Passes.
     pub passes: u64,
+    /// Dictionaries that were trained and are used.
+    pub trained: u64,
     /// Objects that take less memory, because they were compressed again.
     pub recompressed: u64,
     /// Objects that were written back.
@@ -188,6 +209,7 @@ pub struct UpkeepReport {
 impl AddAssign for UpkeepReport {
     fn add_assign(&mut self, more: Self) {
         self.passes += more.passes;
+        self.trained += more.trained;
         self.recompressed += more.recompressed;
         self.written_back += more.written_back;
         self.compacted_bytes += more.compacted_bytes;
@@ -280,6 +302,7 @@ mod tests {
     use super::*;
     use crate::ZramConfig;
     use crate::device::tests::{holds, page_of};
+    use crate::training::tests::record;
 
     fn filled() -> Arc<ZramDevice> {
         let elsewhere = Arc::new(RamDevice::new(1024 * 8));
@@ -328,6 +351,26 @@ mod tests {
             let done = policy.run_once(&device);
             assert_eq!((done.recompressed, done.written_back), (recompressed, 0));
         }
+    }
+
+    #[test]
+    fn a_dictionary_is_trained_for_what_is_compressed_again_and_anew_for_what_came_since() {
+        let device = ZramDevice::new(ZramConfig::with_size(300 * 4096)).expect("memory");
+        let policy = UpkeepPolicy::every(Duration::ZERO)
+            .recompress(PageKind::Idle, Duration::from_secs(3600))
+            .dictionary_bytes(4096);
+        let trained = || policy.run_once(&device).trained;
+        assert_eq!(trained(), 0, "there is nothing to train on");
+        for round in 0..15 {
+            for index in 0..300 {
+                device
+                    .write_page(index, &record(round, index))
+                    .expect("room");
+            }
+            assert_eq!(trained(), u64::from(round % 14 == 0), "in round {round}");
+        }
+        let without = UpkeepPolicy::every(Duration::ZERO).dictionary_bytes(4096);
+        assert_eq!(without.run_once(&device).trained, 0);
     }
 
     #[test]

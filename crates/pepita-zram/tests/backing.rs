@@ -1,11 +1,16 @@
 //! Write-back to a file, whose requests end later and on other threads.
 
 use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
-use pepita_io::{Engine, FileOptions};
+use pepita_io::{AnyDevice, Engine, FileOptions, RamDevice};
+use pepita_sys::blk_mq::{BlockDevice, DeviceId, Geometry, Lane, Request};
+use pepita_sys::error::Result;
 use pepita_zram::{Idle, PageKind, ZramConfig, ZramDevice};
 
 const PAGES: u64 = 512;
@@ -79,4 +84,91 @@ fn user(device: &ZramDevice, half: u64) {
             assert!(back == page(index + round), "page {index} in round {round}");
         }
     }
+}
+
+/// Memory whose requests end on another thread, a while later; what its lanes have for a descriptor tells nothing.
+struct Late {
+    geometry: Geometry,
+    late: Sender<Request>,
+    polls: Arc<AtomicUsize>,
+    silent: Option<OwnedFd>,
+}
+
+struct LateLane<'d>(&'d Late);
+
+impl BlockDevice for Late {
+    type Lane<'d> = LateLane<'d>;
+
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn id(&self) -> DeviceId {
+        DeviceId::new("late")
+    }
+
+    fn open_lane(&self, _depth: u16) -> Result<LateLane<'_>> {
+        Ok(LateLane(self))
+    }
+}
+
+impl Lane for LateLane<'_> {
+    fn submit(&mut self, request: Request) -> std::result::Result<(), Request> {
+        self.0.late.send(request).map_err(|unsent| unsent.0)
+    }
+
+    fn commit(&mut self) {}
+
+    fn poll(&mut self) {
+        self.0.polls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        self.0.silent.as_ref().map(AsRawFd::as_raw_fd)
+    }
+}
+
+#[test]
+fn a_backing_device_that_ends_requests_on_its_own_is_waited_for_without_looking_again_and_again() {
+    waits_for_what_ends_elsewhere(None);
+    let (silent, _open) = std::io::pipe().expect("a pipe");
+    waits_for_what_ends_elsewhere(Some(silent.into()));
+}
+
+fn waits_for_what_ends_elsewhere(silent: Option<OwnedFd>) {
+    let (late, requests) = channel::<Request>();
+    let ram = AnyDevice::new(RamDevice::new(PAGES * 8));
+    let polls = Arc::new(AtomicUsize::new(0));
+    let device = Late {
+        geometry: ram.geometry(),
+        late,
+        polls: polls.clone(),
+        silent,
+    };
+    let server = thread::spawn(move || {
+        let mut lane = ram.open_lane(1).expect("memory opens");
+        for request in requests {
+            // Long enough that who looks all the time is seen.
+            thread::sleep(Duration::from_millis(2));
+            lane.submit(request).expect("memory is never full");
+        }
+    });
+    let config = ZramConfig::with_size(PAGES * 4096);
+    let zram = ZramDevice::with_backing(config, Arc::new(device)).expect("it opens");
+    for index in 0..100 {
+        zram.write_page(index, &page(index))
+            .expect("there is memory");
+    }
+    zram.mark_idle(Idle::All);
+    assert_eq!(zram.write_back(PageKind::Idle, u64::MAX), Ok(100));
+    let mut back = [0; 4096];
+    for index in 0..100 {
+        zram.read_page(index, &mut back).expect("it is readable");
+        assert!(back == page(index), "page {index}");
+    }
+    drop(zram);
+    server.join().expect("no panic");
+    // Once when a request is sent, and once when it has ended, about; in a loop it would be thousands.
+    let polls = polls.load(Ordering::Relaxed);
+    assert!((100..=1000).contains(&polls), "{polls} for 200 requests");
 }

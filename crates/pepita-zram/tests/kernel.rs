@@ -19,9 +19,13 @@ impl Kernel {
         Ok(Self(number.trim().to_owned()))
     }
 
-    fn numbers(&self, attribute: &str) -> Vec<u64> {
+    fn line(&self, attribute: &str) -> String {
         let path = format!("/sys/block/zram{}/{attribute}", self.0);
-        let line = fs::read_to_string(path).expect("it is readable");
+        fs::read_to_string(path).expect("it is readable")
+    }
+
+    fn numbers(&self, attribute: &str) -> Vec<u64> {
+        let line = self.line(attribute);
         let numbers = line.split_whitespace().map(str::parse);
         numbers.collect::<Result<_, _>>().expect("numbers")
     }
@@ -95,6 +99,8 @@ fn the_same_writes_give_the_numbers_of_the_kernels_zram() {
     let stats = ours.stats();
     assert_eq!(stats.mm_stat().0.to_vec(), kernel.numbers("mm_stat"));
     assert_eq!(stats.io_stat().0.to_vec(), kernel.numbers("io_stat"));
+    assert_eq!(format!("{}\n", stats.mm_stat()), kernel.line("mm_stat"));
+    assert_eq!(format!("{}\n", stats.io_stat()), kernel.line("io_stat"));
     // Written again, as other pages; those that were incompressible have been so since.
     for index in 0..20 {
         let written = page(index + 1);

@@ -4,15 +4,17 @@
 )]
 //! `Flight`: a page that is on its way to a device, or from it.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::thread::{self, ThreadId};
 
 use pepita_sys::blk_mq::{
     Completion, CompletionVtable, Lane, Request, RequestFlags, RequestOp, RequestParts, Segment,
 };
 use pepita_sys::error::Errno;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::{Answer, Job, Transfer};
 use crate::block::PAGE_SECTORS;
@@ -28,14 +30,58 @@ struct Flight {
     page: *mut Page,
     segment: [Segment; 1],
     answer: Sender<Answer>,
-    /// Requests that have not ended.
-    in_flight: Arc<AtomicUsize>,
+    in_flight: Arc<InFlight>,
+}
+
+/// Requests that have not ended.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    count: AtomicUsize,
+    server: ThreadId,
+    /// Wakes the server when one ends on another thread, whether or not its lane has a descriptor.
+    bell: OwnedFd,
+}
+
+impl InFlight {
+    /// None, of this thread.
+    pub(super) fn of_this_thread() -> Result<Arc<Self>, Errno> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        Ok(Arc::new(Self {
+            count: AtomicUsize::new(0),
+            server: thread::current().id(),
+            bell: bell.map_err(|errno| Errno::from_raw(errno.raw_os_error()))?,
+        }))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until `lane`, which has been polled since the caller looked, has something to do, or a request has ended
+    /// on another thread.
+    pub(super) fn wait(&self, lane: &impl Lane) {
+        let (bell, descriptor) = (self.bell.as_fd(), descriptor_of(lane));
+        let both = [bell, descriptor.unwrap_or(bell)];
+        let mut fds = both.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        // After a signal the caller looks again.
+        let _ = poll(&mut fds, None);
+        // It is empty if it has not rung.
+        let _ = rustix::io::read(bell, &mut [0; 8]);
+    }
+
+    fn one_has_ended(&self) {
+        self.count.fetch_sub(1, Ordering::Release);
+        if thread::current().id() != self.server {
+            // A counter that is full has rung.
+            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        }
+    }
 }
 
 static ENDED: CompletionVtable = CompletionVtable::new(ended);
 
 /// Makes the request of a job, and counts it until it ends.
-pub(super) fn start(job: Job, in_flight: &Arc<AtomicUsize>) -> Request {
+pub(super) fn start(job: Job, in_flight: &Arc<InFlight>) -> Request {
     let page = Box::into_raw(job.page);
     let flight = Box::into_raw(Box::new(Flight {
         page,
@@ -43,7 +89,7 @@ pub(super) fn start(job: Job, in_flight: &Arc<AtomicUsize>) -> Request {
         answer: job.answer,
         in_flight: in_flight.clone(),
     }));
-    in_flight.fetch_add(1, Ordering::Relaxed);
+    in_flight.count.fetch_add(1, Ordering::Relaxed);
     // SAFETY: *aloft*: it was made above, and is not freed before the completion, which is made below.
     let segments: &[Segment] = unsafe { &(*flight).segment };
     let parts = RequestParts {
@@ -64,7 +110,7 @@ pub(super) fn start(job: Job, in_flight: &Arc<AtomicUsize>) -> Request {
 }
 
 /// What tells of the ends of a lane's requests.
-pub(super) fn descriptor_of(lane: &impl Lane) -> Option<BorrowedFd<'_>> {
+fn descriptor_of(lane: &impl Lane) -> Option<BorrowedFd<'_>> {
     let descriptor = lane.descriptor().filter(|number| *number >= 0)?;
     // SAFETY: open-fd: a lane's descriptor is open as long as the lane, which is borrowed.
     Some(unsafe { BorrowedFd::borrow_raw(descriptor) })
@@ -81,5 +127,5 @@ unsafe fn ended(context: *const (), _tag: u16, result: Result<(), Errno>) {
     let page = unsafe { Box::from_raw(flight.page) };
     // Nobody may be waiting any more.
     let _ = flight.answer.send((page, result));
-    flight.in_flight.fetch_sub(1, Ordering::Release);
+    flight.in_flight.one_has_ended();
 }

@@ -205,6 +205,11 @@ impl Blocks {
         (state.from, state.in_use) = (state.from.min(word), state.in_use - 1);
     }
 
+    /// Bytes of the books.
+    pub(crate) fn bytes(&self) -> usize {
+        lock(&self.state).used.capacity() * size_of::<u64>()
+    }
+
     /// Blocks in use.
     pub(crate) fn in_use(&self) -> u64 {
         lock(&self.state).in_use

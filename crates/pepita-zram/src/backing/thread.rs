@@ -1,15 +1,12 @@
 //! The thread of a backing device.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::thread;
 
 use pepita_sys::blk_mq::{BlockDevice, Lane, Request};
 use pepita_sys::error::Errno;
-use rustix::event::{PollFd, PollFlags, poll};
 
+use super::flight::InFlight;
 use super::{DEPTH, Job, flight};
 
 /// Serves jobs until nobody can send more.
@@ -25,13 +22,20 @@ pub(super) fn serve<D: BlockDevice>(
             return;
         }
     };
+    let in_flight = match InFlight::of_this_thread() {
+        Ok(in_flight) => in_flight,
+        Err(errno) => {
+            let _ = opened.send(Err(errno));
+            return;
+        }
+    };
     let _ = opened.send(Ok(()));
-    let in_flight = Arc::new(AtomicUsize::new(0));
     let mut waiting: VecDeque<Request> = VecDeque::new();
     while let Ok(job) = jobs.recv() {
         waiting.push_back(flight::start(job, &in_flight));
         loop {
             waiting.extend(jobs.try_iter().map(|job| flight::start(job, &in_flight)));
+            let before = in_flight.count();
             while let Some(request) = waiting.pop_front() {
                 // Full: it has something in flight, so it can be waited for.
                 if let Err(request) = lane.submit(request) {
@@ -40,24 +44,13 @@ pub(super) fn serve<D: BlockDevice>(
                 }
             }
             lane.commit();
-            let ended = lane.poll();
-            if in_flight.load(Ordering::Acquire) == 0 {
-                break;
-            }
-            if ended == 0 {
-                wait(&lane);
+            lane.poll();
+            match in_flight.count() {
+                0 => break,
+                // Nothing has ended, so there is no room that was not tried.
+                now if now == before => in_flight.wait(&lane),
+                _ => {}
             }
         }
     }
-}
-
-/// Sleeps until the lane has something to do.
-fn wait(lane: &impl Lane) {
-    let Some(descriptor) = flight::descriptor_of(lane) else {
-        // It completes without being waited for, on another thread.
-        thread::yield_now();
-        return;
-    };
-    // After a signal the caller looks again.
-    let _ = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], None);
 }

@@ -257,6 +257,14 @@ fn a_device_of_no_pages_or_too_many_is_refused() {
 }
 
 #[test]
+fn more_streams_than_there_can_be_are_as_many_as_there_can_be() {
+    let config = ZramConfig::with_size(1 << 20).num_streams(usize::MAX);
+    let device = ZramDevice::new(config).unwrap();
+    device.write_page(0, &page_of(4, 1)).unwrap();
+    holds(&device, 0, &page_of(4, 1));
+}
+
+#[test]
 fn a_part_of_a_page_changes_alone() {
     let device = small();
     let mut wanted = page_of(4, 9);
@@ -389,6 +397,24 @@ proptest! {
         assert_eq!(device.stats().mem_used_total, 0);
         assert_eq!(device.stats().bd_count, 0);
     }
+}
+
+#[test]
+fn what_two_threads_write_over_each_other_is_freed_once() {
+    let device = small();
+    thread::scope(|scope| {
+        for kind in [3, 4] {
+            let device = &device;
+            scope.spawn(move || {
+                for number in 0..1_000 {
+                    device.write_page(0, &page_of(kind, number % 4)).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(device.objects.stored(), 1);
+    device.discard_page(0).unwrap();
+    assert_eq!(device.objects.stored(), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use pepita_sys::blk_mq::{BlockDevice, DeviceId, Geometry, Lane, Request, Request
 
 use super::*;
 use crate::ZramConfig;
+use crate::device::NS_PER_SECOND;
 use crate::device::tests::{holds, page_of};
 
 /// A device that can be looked into, and fails when it is told to.
@@ -65,9 +66,7 @@ impl Lane for ShelfLane<'_> {
 
     fn commit(&mut self) {}
 
-    fn poll(&mut self) -> usize {
-        0
-    }
+    fn poll(&mut self) {}
 
     fn descriptor(&self) -> Option<i32> {
         None
@@ -157,7 +156,7 @@ fn incompressible_pages_go_alone() {
 fn idle_is_by_age_what_was_not_used_for_so_long() {
     let mut device = device(&Shelf::new(100));
     let pass = |device: &mut ZramDevice, seconds| {
-        device.born -= Duration::from_secs(seconds);
+        device.born_ns -= seconds * NS_PER_SECOND;
     };
     fill(&device, 10);
     pass(&mut device, 100);
@@ -308,6 +307,21 @@ fn a_dense_page_that_is_corrupt_is_an_error() {
 }
 
 #[test]
+fn a_backing_device_that_claims_more_than_any_has_serves_all_the_same() {
+    for sectors in [u64::MAX, 1 << 50, 1 << 40] {
+        let shelf = Shelf {
+            bytes: Mutex::new(vec![0; 100 * PAGE_SIZE]),
+            fails: AtomicBool::new(false),
+            geometry: Geometry::new(sectors),
+        };
+        let device = device(&Arc::new(shelf));
+        fill(&device, 10);
+        device.mark_idle(Idle::All);
+        assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(10));
+    }
+}
+
+#[test]
 fn devices_that_cannot_have_pages_are_refused() {
     for (change, errno) in [
         (
@@ -330,4 +344,88 @@ fn devices_that_cannot_have_pages_are_refused() {
     let alone = ZramDevice::new(ZramConfig::with_size(4096)).expect("there is memory");
     let none = alone.write_back(PageKind::Idle, 1);
     assert_eq!(none, Err(ZramError::NoBacking));
+}
+
+#[test]
+fn a_page_that_two_threads_write_back_is_counted_once_and_has_one_block() {
+    let device = device(&Shelf::new(8));
+    device.write_page(0, &page_of(4, 1)).unwrap();
+    device.mark_idle(Idle::All);
+    let backing = device.backing.as_ref().unwrap();
+    let wanted = Wanted::marked(PageKind::Idle);
+    let send = |_| {
+        let (id, object) = device.objects.pin_each(0).next().unwrap();
+        match device.begin_write_back(backing, wanted, id, object) {
+            Begun::Sent(outgoing) => outgoing,
+            _ => panic!("it is not sent"),
+        }
+    };
+    let (mut batch, mut done) = ([0, 1].map(send).into(), 0);
+    device.end_write_back(&mut batch, &mut done).unwrap();
+    assert_eq!((done, device.objects.blocks_in_use()), (1, 1));
+    holds(&device, 0, &page_of(4, 1));
+}
+
+#[test]
+fn what_knows_the_blocks_of_a_backing_device_is_metadata() {
+    let config = ZramConfig::with_size(1 << 20);
+    let alone = ZramDevice::new(config).unwrap().stats();
+    let shelf = Shelf::new(256);
+    let backed = ZramDevice::with_backing(config, shelf).unwrap().stats();
+    assert!(backed.metadata_bytes >= alone.metadata_bytes + 256 / 8);
+}
+
+#[test]
+fn what_pages_took_before_they_became_denser_comes_back() {
+    let device = ZramDevice::new(ZramConfig::with_size(1 << 20)).unwrap();
+    for index in 0..64 {
+        device.write_page(index, &page_of(4, index)).unwrap();
+    }
+    device.mark_idle(Idle::All);
+    assert!(device.recompress(PageKind::Idle, u64::MAX).unwrap() > 32);
+    for index in 0..64 {
+        holds(&device, index, &page_of(4, index));
+        device.discard_page(index).unwrap();
+    }
+    device.compact();
+    assert_eq!(device.stats().mem_used_total, 0);
+}
+
+#[test]
+fn pages_that_become_denser_while_they_are_moved_are_what_they_were() {
+    let device = ZramDevice::new(ZramConfig::with_size(1 << 20)).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (device, is_over) = (&device, &is_over);
+        let mover = scope.spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                device.compact();
+            }
+        });
+        let writer = scope.spawn(move || {
+            for round in 0..20 {
+                for index in 0..96 {
+                    let page = page_of(4, index + round);
+                    device.write_page(index, &page).unwrap();
+                }
+                // Spans that are not full are what is emptied.
+                for index in (0..96).filter(|index| index % 3 != round % 3) {
+                    device.discard_page(index).unwrap();
+                }
+                device.mark_idle(Idle::All);
+                device.recompress(PageKind::Idle, u64::MAX).unwrap();
+                for index in (0..96).filter(|index| index % 3 == round % 3) {
+                    holds(device, index, &page_of(4, index + round));
+                }
+            }
+        });
+        let ended = writer.join();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(ended.is_ok() && mover.join().is_ok());
+    });
+    for index in 0..96 {
+        device.discard_page(index).unwrap();
+    }
+    device.compact();
+    assert_eq!(device.stats().mem_used_total, 0);
 }

@@ -53,14 +53,14 @@ pub(super) const fn pages(bytes: usize) -> usize {
 /// A class exists for a multiple of 16 bytes, unless objects of that size take no more of a page in a larger
 /// class: then they go there, and fewer spans are partly filled.
 #[derive(Debug)]
-pub(super) struct Sizes {
+pub(crate) struct Sizes {
     shapes: Vec<Shape>,
     /// For each 16 bytes.
     class_of: Vec<u16>,
 }
 
 impl Sizes {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut shapes: Vec<Shape> = Vec::new();
         let mut class_of = Vec::new();
         for steps in (1..=PAGE_SIZE / STEP).rev() {
@@ -92,6 +92,13 @@ impl Sizes {
     pub(super) fn class_of(&self, len: usize) -> Option<usize> {
         let at = len.checked_sub(1)? / STEP;
         self.class_of.get(at).map(|class| usize::from(*class))
+    }
+
+    /// Bytes of pages that an object of `len` bytes takes where its class has full spans, in 1/65536; 0 for none,
+    /// and for more than a page.
+    pub(crate) fn cost_of(&self, len: usize) -> usize {
+        let class = self.class_of(len);
+        class.map_or(0, |class| self.shapes[class].cost())
     }
 }
 

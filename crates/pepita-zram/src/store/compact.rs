@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::arenas::{self, ListsId};
 use super::{Place, Store, lock};
 
 /// A span that takes nothing new, and what was in it.
@@ -19,11 +20,14 @@ impl Store {
     pub(crate) fn compact(&self, mut relocate: impl FnMut(u32, Place)) -> u64 {
         let _alone = lock(&self.compacting);
         let before = self.mapped.load(Ordering::Relaxed);
-        for class in 0..self.classes.len() {
+        for class in 0..self.sizes.shapes().len() {
+            // Objects go to this thread's arena.
+            let own = ListsId::new(class, arenas::of_thread());
+            self.gather(own);
             let spans = self.spans_used.load(Ordering::Relaxed);
             // Each turn frees a span or ends; more than there are would be somebody else's doing.
             for _ in 0..=spans {
-                let emptied = self.begin_emptying(class);
+                let emptied = self.begin_emptying(own);
                 let Some(emptied) = emptied else { break };
                 for (index, owner) in &emptied.objects {
                     let place = Place {
@@ -32,7 +36,7 @@ impl Store {
                     };
                     relocate(*owner, place);
                 }
-                if !self.end_emptying(class, &emptied) {
+                if !self.end_emptying(own, &emptied) {
                     break;
                 }
             }
@@ -42,8 +46,8 @@ impl Store {
 
     /// Takes the emptiest span out of the lists of its class, if there is room for its objects elsewhere, or fewer
     /// pages would do for those that do not fit there.
-    fn begin_emptying(&self, class: usize) -> Option<Emptied> {
-        let mut lists = lock(&self.classes[class].lists);
+    fn begin_emptying(&self, own: ListsId) -> Option<Emptied> {
+        let mut lists = lock(self.lists(own));
         let open = lists.open.iter().flatten();
         let live_of = |id: &u32| lock(&self.span(*id).book).live();
         let id = *open.clone().min_by_key(|id| live_of(id))?;
@@ -59,32 +63,30 @@ impl Store {
         let objects = book.taken();
         if objects.is_empty() {
             // Kept for its one page.
-            drop(lists);
-            self.close(id, span, book);
+            self.close(id, span, lists, book);
             return Some(Emptied { id, objects });
         }
         Some(Emptied { id, objects })
     }
 
     /// Lists the span again if it is not empty; says whether it is gone.
-    fn end_emptying(&self, class: usize, emptied: &Emptied) -> bool {
+    fn end_emptying(&self, own: ListsId, emptied: &Emptied) -> bool {
         if emptied.objects.is_empty() {
             return true;
         }
-        let mut lists = lock(&self.classes[class].lists);
+        let mut lists = lock(self.lists(own));
         let span = self.span(emptied.id);
         let mut book = lock(&span.book);
-        // Freed and used again, perhaps in another class: then it is listed, full, or somebody else's.
-        if book.live() == 0 && book.touched == 1 && book.listed.is_none() {
-            drop(lists);
-            self.close(emptied.id, span, book);
+        // Freed and used again, it is listed, or full, or somebody else's.
+        let is_ours = span.lists.load(Ordering::Relaxed) == own.0;
+        if !is_ours || book.listed.is_some() {
             return true;
         }
-        let is_ours = span.class.load(Ordering::Relaxed) as usize == class;
-        if is_ours && book.live() > 0 && book.listed.is_none() {
-            lists.put(self, emptied.id, &mut book);
-            return false;
+        if book.live() == 0 {
+            self.close(emptied.id, span, lists, book);
+            return true;
         }
-        true
+        lists.put(self, emptied.id, &mut book);
+        false
     }
 }

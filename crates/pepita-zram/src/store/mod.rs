@@ -5,10 +5,14 @@
 //! place that is free is taken, hence pages that were never needed were never touched, and take no memory.
 //! A span without objects is given back to the host; [`Store::compact`] makes such spans.
 //!
+//! A class has some *arenas*, each for the threads of some numbers: threads that write at once do so in different
+//! spans. An arena that needs a span takes it over from another one that has several, or does not use the one it has.
+//!
 //! # Locks
-//! Each class has one, which is held while a place is looked up; each span has one for its bytes, held for reading
-//! while an object is read. They are taken in this order. An object is never changed.
+//! Each arena of a class has one, for its lists, which is held while a place is looked up; each span has one for its
+//! bytes, held for reading while an object is read. They are taken in this order. An object is never changed.
 
+mod arenas;
 mod classes;
 mod compact;
 mod span;
@@ -20,7 +24,10 @@ use pepita_mem::PAGE_SIZE;
 use pepita_sys::error::Errno;
 
 use crate::chunked::Chunked;
-use classes::{SPAN_OBJECTS_MAX, Sizes};
+use crate::threads::Apart;
+use arenas::{ARENAS, Lists, ListsId};
+use classes::SPAN_OBJECTS_MAX;
+pub(crate) use classes::Sizes;
 use span::{Book, Bytes, Span};
 
 /// The most spans: what a place has bits for.
@@ -68,24 +75,12 @@ impl From<Errno> for StoreError {
     }
 }
 
-/// A class: apart from its neighbours, since threads use different ones at once.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Class {
-    lists: Mutex<Lists>,
-}
-
-/// The spans of a class that have room, by how full they are: quarters.
-#[derive(Debug, Default)]
-struct Lists {
-    open: [Vec<u32>; 4],
-}
-
 /// Memory for objects; see the module.
 #[derive(Debug)]
 pub(crate) struct Store {
     sizes: Sizes,
-    classes: Box<[Class]>,
+    /// Of each class and arena, by their [`ListsId`].
+    lists: Box<[Apart<Mutex<Lists>>]>,
     spans: Chunked<Span>,
     /// Spans without memory.
     unused: Mutex<Vec<u32>>,
@@ -107,7 +102,9 @@ impl Store {
         // A span for each object is the worst that there can be, and one that is kept for each class.
         let spans = (objects_max + sizes.shapes().len() as u64).min(SPANS_MAX);
         Ok(Self {
-            classes: sizes.shapes().iter().map(|_| Class::default()).collect(),
+            lists: (0..sizes.shapes().len() * ARENAS)
+                .map(|_| Apart::default())
+                .collect(),
             sizes,
             spans: Chunked::new(usize::try_from(spans).map_err(|_| Errno::ENOMEM)?)?,
             unused: Mutex::default(),
@@ -144,7 +141,7 @@ impl Store {
     /// Bytes of the books.
     pub(crate) fn metadata_bytes(&self) -> u64 {
         let books = self.spans.iter().map(|(_, span)| lock(&span.book).bytes());
-        (self.spans.bytes() + size_of_val::<[_]>(&self.classes) + books.sum::<usize>()) as u64
+        (self.spans.bytes() + size_of_val::<[_]>(&self.lists) + books.sum::<usize>()) as u64
     }
 
     /// Stores `object` for `owner`, whose number [`compact`](Self::compact) tells.
@@ -155,18 +152,13 @@ impl Store {
     /// # Panics
     /// If `object` is empty or longer than a page.
     pub(crate) fn insert(&self, owner: u32, object: &[u8]) -> Result<Place, StoreError> {
+        self.insert_in(arenas::of_thread(), owner, object)
+    }
+
+    /// The same in an arena.
+    fn insert_in(&self, arena: usize, owner: u32, object: &[u8]) -> Result<Place, StoreError> {
         let class = self.sizes.class_of(object.len()).expect("1 to 4096 bytes");
-        let (span_id, index) = {
-            let mut lists = lock(&self.classes[class].lists);
-            match self.take_open(&mut lists, owner, object.len()) {
-                Some(taken) => taken,
-                None => {
-                    self.open(class, &mut lists)?;
-                    let taken = self.take_open(&mut lists, owner, object.len());
-                    taken.ok_or(StoreError::Limit)?
-                }
-            }
-        };
+        let (span_id, index) = self.take(ListsId::new(class, arena), owner, object.len())?;
         let span = self.span(span_id);
         let mut bytes = span.bytes.write().unwrap_or_else(PoisonError::into_inner);
         bytes.write(index, object);
@@ -179,16 +171,14 @@ impl Store {
     /// Frees the place of an object. Who calls it is the only one to do so.
     pub(crate) fn remove(&self, place: Place) {
         let span = self.span(place.span);
-        let class = span.class.load(Ordering::Relaxed) as usize;
-        let mut lists = lock(&self.classes[class].lists);
+        let mut lists = self.lists_of(span);
         let mut book = lock(&span.book);
         let was_full = book.free() == 0;
         book.give(usize::from(place.index));
         // A page is kept, or who writes and frees in turn would have it brought each time.
         if book.live() == 0 && book.touched > 1 {
             lists.take_out(self, &mut book);
-            drop(lists);
-            self.close(place.span, span, book);
+            self.close(place.span, span, lists, book);
         } else if book.listed.is_some() || was_full {
             lists.put(self, place.span, &mut book);
         }
@@ -201,6 +191,32 @@ impl Store {
             bytes: bytes.read().unwrap_or_else(PoisonError::into_inner),
             index: usize::from(place.index),
         }
+    }
+
+    /// A place in a span of these lists, in one that they take over, or else in an empty one.
+    fn take(&self, own: ListsId, owner: u32, len: usize) -> Result<(u32, usize), StoreError> {
+        if let Some(taken) = self.take_open(&mut lock(self.lists(own)), owner, len) {
+            return Ok(taken);
+        }
+        if self.take_over(own)
+            && let Some(taken) = self.take_open(&mut lock(self.lists(own)), owner, len)
+        {
+            return Ok(taken);
+        }
+        let error = {
+            let mut lists = lock(self.lists(own));
+            match self.open(own, &mut lists) {
+                Ok(()) => match self.take_open(&mut lists, owner, len) {
+                    Some(taken) => return Ok(taken),
+                    None => StoreError::Limit,
+                },
+                Err(error) => error,
+            }
+        };
+        // Without more memory, what others have open serves as well.
+        let others = own.others();
+        let taken = others.map(|id| self.take_open(&mut lock(self.lists(id)), owner, len));
+        taken.flatten().next().ok_or(error)
     }
 
     /// A place in an open span, from the fullest on; none if there is none within the limit.
@@ -216,6 +232,7 @@ impl Store {
                     continue; // another may do without a new page
                 }
                 book.take(index, owner, touched);
+                lists.is_used = true;
                 lists.put(self, id, &mut book);
                 return Some((id, index));
             }
@@ -223,23 +240,22 @@ impl Store {
         None
     }
 
-    /// Adds an empty span to the class.
-    fn open(&self, class: usize, lists: &mut Lists) -> Result<(), StoreError> {
+    /// Adds an empty span to the lists.
+    fn open(&self, own: ListsId, lists: &mut Lists) -> Result<(), StoreError> {
         if self.mapped.load(Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
             return Err(StoreError::Limit);
         }
         let unused = lock(&self.unused).pop();
         let id = unused.map_or_else(|| self.new_span(), Ok)?;
         let span = self.span(id);
-        let shape = self.sizes.shapes()[class];
+        let shape = self.sizes.shapes()[own.class()];
         let mut bytes = span.bytes.write().unwrap_or_else(PoisonError::into_inner);
         if let Err(errno) = bytes.begin(shape.bytes) {
             lock(&self.unused).push(id);
             return Err(StoreError::Host(errno));
         }
         drop(bytes);
-        span.class
-            .store(u32::try_from(class).unwrap_or_default(), Ordering::Relaxed);
+        span.lists.store(own.0, Ordering::Relaxed);
         let mut book = lock(&span.book);
         book.begin(shape);
         lists.put(self, id, &mut book);
@@ -261,8 +277,16 @@ impl Store {
         Ok(id)
     }
 
-    /// Gives the memory of a span without objects back; it is in no list.
-    fn close(&self, id: u32, span: &Span, mut book: MutexGuard<'_, Book>) {
+    /// Gives the memory of a span without objects back; it is in no list of its `lists`.
+    fn close(
+        &self,
+        id: u32,
+        span: &Span,
+        lists: MutexGuard<'_, Lists>,
+        mut book: MutexGuard<'_, Book>,
+    ) {
+        span.lists.store(ListsId::NONE.0, Ordering::Relaxed);
+        drop(lists);
         let touched = std::mem::take(&mut book.touched);
         drop(book);
         let mut bytes = span.bytes.write().unwrap_or_else(PoisonError::into_inner);
@@ -290,33 +314,6 @@ impl Store {
 
     fn span(&self, id: u32) -> &Span {
         self.spans.get(id as usize).expect("a place is in a span")
-    }
-}
-
-impl Lists {
-    /// Lists a span where it belongs by now: nowhere if it is full.
-    fn put(&mut self, store: &Store, id: u32, book: &mut Book) {
-        let wanted = (book.free() > 0).then(|| book.quarter());
-        if book.listed.map(|(quarter, _)| quarter) == wanted {
-            return;
-        }
-        self.take_out(store, book);
-        if let Some(quarter) = wanted {
-            book.listed = Some((quarter, self.open[quarter].len()));
-            self.open[quarter].push(id);
-        }
-    }
-
-    /// Takes a span out of the lists.
-    fn take_out(&mut self, store: &Store, book: &mut Book) {
-        let Some((quarter, at)) = book.listed.take() else {
-            return;
-        };
-        self.open[quarter].swap_remove(at);
-        // The last one stands there now.
-        if let Some(moved) = self.open[quarter].get(at) {
-            lock(&store.span(*moved).book).listed = Some((quarter, at));
-        }
     }
 }
 

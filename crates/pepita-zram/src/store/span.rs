@@ -11,12 +11,13 @@ use super::classes::{SPAN_BYTES, Shape, pages};
 
 /// Pages of address space that belong to one class at a time, or to none.
 ///
-/// The books are changed by who has the lock of the class; that of `bytes` comes after it. A span whose
+/// The books are changed by who has the lock of its lists; that of `bytes` comes after it. A span whose
 /// memory was given back keeps its addresses, so that the kernel's map of the process stays simple.
 #[derive(Debug, Default)]
+#[repr(align(128))] // threads write to neighbours at once
 pub(super) struct Span {
-    /// The class, as long as there is an object.
-    pub(super) class: AtomicU32,
+    /// The [`ListsId`](super::arenas::ListsId) that it belongs to.
+    pub(super) lists: AtomicU32,
     pub(super) book: Mutex<Book>,
     pub(super) bytes: RwLock<Bytes>,
 }

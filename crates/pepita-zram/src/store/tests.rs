@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 
 /// An object that tells its number and length.
 #[expect(clippy::cast_possible_truncation, reason = "a byte of a number")]
@@ -14,6 +15,7 @@ struct Checked {
     store: Store,
     places: HashMap<u32, (Place, usize)>,
     next: u32,
+    arena: usize,
 }
 
 impl Checked {
@@ -22,12 +24,14 @@ impl Checked {
             store: Store::new(1 << 20).unwrap(),
             places: HashMap::new(),
             next: 0,
+            arena: 0,
         }
     }
 
     fn insert(&mut self, len: usize) -> Result<(), StoreError> {
         let owner = self.next;
-        let place = self.store.insert(owner, &object(owner, len))?;
+        let arena = self.arena;
+        let place = self.store.insert_in(arena, owner, &object(owner, len))?;
         self.next += 1;
         self.places.insert(owner, (place, len));
         Ok(())
@@ -131,7 +135,7 @@ fn all_memory_comes_back() {
         checked.store.remove(place);
     }
     let kept = checked.store.mapped_bytes();
-    let classes = checked.store.classes.len() as u64;
+    let classes = checked.store.sizes.shapes().len() as u64;
     assert!(kept <= classes * PAGE_SIZE as u64, "a page for each class");
     checked.compact();
     assert_eq!(checked.store.mapped_bytes(), 0);
@@ -206,6 +210,113 @@ fn threads_find_their_own_objects() {
     assert_eq!(store.mapped_bytes(), 0);
 }
 
+/// `count` objects of 2048 bytes in each of two arenas, in turn.
+fn in_two_arenas(store: &Store, count: u32) -> Vec<Place> {
+    let insert = |owner: u32| {
+        let arena = owner as usize % 2;
+        store.insert_in(arena, owner, &object(owner, 2048)).unwrap()
+    };
+    (0..count * 2).map(insert).collect()
+}
+
+#[test]
+fn arenas_that_are_used_in_turn_have_spans_of_their_own() {
+    let store = Store::new(1 << 16).unwrap();
+    for (owner, place) in in_two_arenas(&store, 8).iter().enumerate() {
+        assert_eq!(place.span as usize, owner % 2);
+    }
+}
+
+#[test]
+fn an_arena_takes_over_what_another_one_no_longer_uses() {
+    let store = Store::new(1 << 16).unwrap();
+    let first = store.insert_in(0, 0, &object(0, 2048)).unwrap();
+    let others = (1..32).map(|owner| {
+        let place = store.insert_in(1, owner, &object(owner, 2048)).unwrap();
+        place.span
+    });
+    // It is left to its arena once, in case that is about to write.
+    let others: Vec<u32> = others.collect();
+    assert!(others.iter().all(|span| *span != first.span));
+    let more = (32..64).map(|owner| {
+        let place = store.insert_in(1, owner, &object(owner, 2048)).unwrap();
+        place.span
+    });
+    assert_eq!(more.filter(|span| *span == first.span).count(), 31);
+    store.remove(first);
+    assert_eq!(store.insert_in(1, 64, &object(64, 2048)), Ok(first));
+}
+
+#[test]
+fn at_the_limit_a_place_in_another_arena_serves() {
+    let store = Store::new(1 << 16).unwrap();
+    store.set_limit(Some(4096));
+    let first = store.insert_in(0, 0, &object(0, 2048)).unwrap();
+    let second = store.insert_in(1, 1, &object(1, 2048)).unwrap();
+    assert_eq!(first.span, second.span);
+    let third = store.insert_in(2, 2, &object(2, 2048));
+    assert_eq!(third, Err(StoreError::Limit));
+    store.remove(first);
+    assert_eq!(store.insert_in(3, 3, &object(3, 2048)), Ok(first));
+}
+
+#[test]
+fn compaction_brings_arenas_together() {
+    let store = Store::new(1 << 16).unwrap();
+    let mut places = in_two_arenas(&store, 9);
+    let pages = |store: &Store| store.mapped_bytes() / 4096;
+    assert_eq!(pages(&store), 10);
+    store.compact(|owner, from| {
+        let bytes = store.reader(from).object(2048).to_vec();
+        let to = store.insert(owner, &bytes).unwrap();
+        store.remove(std::mem::replace(&mut places[owner as usize], to));
+    });
+    assert_eq!(pages(&store), 9);
+    for (owner, place) in (0..).zip(&places) {
+        assert_eq!(store.reader(*place).object(2048), object(owner, 2048));
+        store.remove(*place);
+    }
+    store.compact(|_, _| unreachable!("nothing is left"));
+    assert_eq!(store.mapped_bytes(), 0);
+}
+
+#[test]
+fn objects_are_theirs_while_spans_change_arenas_and_are_emptied() {
+    let store = Store::new(1 << 16).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writers = [1_u32, 2].map(|thread| {
+            let store = &store;
+            scope.spawn(move || {
+                let mut mine = std::collections::VecDeque::new();
+                for nth in 0..20_000_u32 {
+                    let (owner, len) = (thread * 100_000 + nth, 1500 + (nth / 50 % 8) as usize);
+                    let arena = (nth / 100 + thread) as usize % ARENAS;
+                    let place = store.insert_in(arena, owner, &object(owner, len)).unwrap();
+                    mine.push_back((owner, place, len));
+                    while mine.len() > 100 || nth % 1000 == 999 && !mine.is_empty() {
+                        let (owner, place, len) = mine.pop_front().unwrap();
+                        assert_eq!(store.reader(place).object(len), object(owner, len));
+                        store.remove(place);
+                    }
+                }
+            })
+        });
+        let (store, done) = (&store, &done);
+        // Spans are emptied, but nothing moves: the owners keep their places.
+        let compactor = scope.spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                store.compact(|_, _| {});
+            }
+        });
+        let ended = writers.map(std::thread::ScopedJoinHandle::join);
+        done.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok) && compactor.join().is_ok());
+    });
+    store.compact(|_, _| unreachable!("nothing is left"));
+    assert_eq!(store.mapped_bytes(), 0);
+}
+
 proptest! {
     #[test]
     fn whatever_is_done_each_object_is_as_it_was_stored(
@@ -214,7 +325,10 @@ proptest! {
         let mut checked = Checked::new();
         for (step, number) in steps {
             match step {
-                0..=5 => checked.insert(1 + number % 4096).unwrap(),
+                0..=5 => {
+                    checked.arena = number % 2;
+                    checked.insert(1 + number % 4096).unwrap();
+                }
                 6..=8 => checked.remove_nth(number),
                 _ => { checked.compact(); }
             }

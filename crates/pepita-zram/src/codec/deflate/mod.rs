@@ -120,17 +120,36 @@ impl Decoder {
         stream: &[u8],
         page: &mut [u8; PAGE_SIZE],
     ) -> Result<(), CorruptPage> {
-        self.stream.reset(false);
-        if !self.dictionary.is_empty() {
-            let set = self.stream.set_dictionary(&self.dictionary);
-            set.map_err(|_| CorruptPage)?;
-        }
-        let status = self.stream.decompress(stream, page, InflateFlush::Finish);
-        let is_whole = status == Ok(Status::StreamEnd)
-            && self.stream.total_out() == PAGE_SIZE as u64
-            && self.stream.total_in() == stream.len() as u64;
-        if is_whole { Ok(()) } else { Err(CorruptPage) }
+        decompress(&mut self.stream, &self.dictionary, stream, page)
     }
+
+    /// The same with another dictionary than its own.
+    pub(crate) fn decompress_with(
+        &mut self,
+        dictionary: &[u8],
+        stream: &[u8],
+        page: &mut [u8; PAGE_SIZE],
+    ) -> Result<(), CorruptPage> {
+        decompress(&mut self.stream, end_of(dictionary), stream, page)
+    }
+}
+
+fn decompress(
+    inflate: &mut Inflate,
+    dictionary: &[u8],
+    stream: &[u8],
+    page: &mut [u8; PAGE_SIZE],
+) -> Result<(), CorruptPage> {
+    inflate.reset(false);
+    if !dictionary.is_empty() {
+        let set = inflate.set_dictionary(dictionary);
+        set.map_err(|_| CorruptPage)?;
+    }
+    let status = inflate.decompress(stream, page, InflateFlush::Finish);
+    let is_whole = status == Ok(Status::StreamEnd)
+        && inflate.total_out() == PAGE_SIZE as u64
+        && inflate.total_in() == stream.len() as u64;
+    if is_whole { Ok(()) } else { Err(CorruptPage) }
 }
 
 impl fmt::Debug for Decoder {

@@ -32,6 +32,10 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn a_stream_that_does_not_fit_is_none_however_often(page in page()) {

@@ -1,23 +1,12 @@
 //! [`decompress`]: a block to a page.
 //!
-//! Seven sequences in eight have up to 14 literals and a match of up to 18 bytes. Such a one is copied in pieces of
-//! fixed lengths, without a branch that depends on how many bytes are wanted; what is written too far is written
-//! again by the next. That needs room behind it, in the block and in the page: near the end, and for what is rare,
-//! [`any`] goes byte by byte. The bounds of [`common`] are such that the compiler sees that no index of a fixed
-//! length leaves the page, and leaves out its own checks.
+//! [`front`](super::wild::front) does most of it, in pieces of fixed lengths, and leaves what is near the end of the
+//! block or of the page. That is done here, byte by byte; and all of a block can be, for tests to compare.
 
 use pepita_mem::PAGE_SIZE;
 
-use super::{MIN_MATCH, MORE};
+use super::{MIN_MATCH, MORE, wild};
 use crate::codec::CorruptPage;
-
-/// What a sequence of fewer than [`MORE`] literals takes of a block at most: its token, 16 bytes in place of the
-/// literals, and what is behind these.
-const FRONT: usize = 1 + 16 + 2;
-/// What is copied at once where there is more: literals, or a match.
-const PIECE: usize = 32;
-/// A match that begins before this may write [`PIECE`] bytes.
-const LIMIT: usize = PAGE_SIZE - PIECE;
 
 /// Decompresses `block`, of whatever encoder, which must be exactly one page. The token of the last literals must
 /// announce no match; LZ4's own decoder does not look.
@@ -25,77 +14,26 @@ const LIMIT: usize = PAGE_SIZE - PIECE;
 /// # Errors
 /// [`CorruptPage`] if it is anything else; `page` then holds anything.
 pub fn decompress(block: &[u8], page: &mut [u8; PAGE_SIZE]) -> Result<(), CorruptPage> {
-    let mut rest = block;
-    let mut at = 0;
-    loop {
-        while let Some((behind, end)) = common(rest, at, page)? {
-            (rest, at) = (behind, end);
-        }
-        match any(rest, at, page)? {
-            Some((behind, end)) => (rest, at) = (behind, end),
-            None => return Ok(()),
-        }
+    let (done, at) = wild::front(block, page)?;
+    rest(&block[done..], at, page)
+}
+
+/// Decompresses `block`, which begins at `at` in the page. With all of a block, it says what [`decompress`] says.
+pub(super) fn rest(
+    mut block: &[u8],
+    mut at: usize,
+    page: &mut [u8; PAGE_SIZE],
+) -> Result<(), CorruptPage> {
+    while let Some((behind, end)) = any(block, at, page)? {
+        (block, at) = (behind, end);
     }
+    Ok(())
 }
 
 /// What is left of a block behind a sequence, and where the sequence ends in the page.
 type Done<'a> = Result<Option<(&'a [u8], usize)>, CorruptPage>;
 
-/// Does the sequence in front of `rest`, which belongs at `at` in the page, if there is room around it; `None` if
-/// [`any`] has to do it.
-#[inline(always)]
-fn common<'a>(rest: &'a [u8], at: usize, page: &mut [u8; PAGE_SIZE]) -> Done<'a> {
-    let Some(front) = rest.first_chunk::<FRONT>() else {
-        return Ok(None);
-    };
-    if at >= LIMIT - MORE {
-        return Ok(None);
-    }
-    let token = usize::from(front[0]);
-    let mut count = token >> 4;
-    let behind = if count < MORE {
-        page[at..at + 16].copy_from_slice(&front[1..17]);
-        &rest[1 + count..]
-    } else {
-        count += usize::from(front[1]);
-        let has_room = at + count < LIMIT && 2 + count + PIECE <= rest.len();
-        if front[1] == 255 || !has_room {
-            return Ok(None);
-        }
-        let len = if count <= PIECE { PIECE } else { count };
-        page[at..at + len].copy_from_slice(&rest[2..2 + len]);
-        &rest[2 + count..]
-    };
-    let Some((&bytes, behind)) = behind.split_first_chunk() else {
-        return Ok(None);
-    };
-    let start = at + count;
-    let distance = distance(bytes);
-    if token & MORE < MORE {
-        repeat_short(page, start, distance)?;
-        return Ok(Some((behind, start + MIN_MATCH + (token & MORE))));
-    }
-    let Some((&more, behind)) = behind.split_first() else {
-        return Ok(None);
-    };
-    if more == 255 {
-        return Ok(None);
-    }
-    let len = MIN_MATCH + MORE + usize::from(more);
-    if distance >= PIECE / 2 && len <= PIECE {
-        let source = start.checked_sub(distance).ok_or(CorruptPage)?;
-        for from in [0, PIECE / 2] {
-            let bytes: [u8; PIECE / 2] = piece(page, source + from);
-            page[start + from..start + from + PIECE / 2].copy_from_slice(&bytes);
-        }
-    } else {
-        repeat(page, start, distance, len)?;
-    }
-    Ok(Some((behind, start + len)))
-}
-
 /// Does any sequence; `None` if it was the last.
-#[inline(never)]
 fn any<'a>(rest: &'a [u8], at: usize, page: &mut [u8; PAGE_SIZE]) -> Done<'a> {
     let (&token, rest) = rest.split_first().ok_or(CorruptPage)?;
     let token = usize::from(token);
@@ -127,36 +65,8 @@ fn length(half: usize, mut rest: &[u8]) -> Result<(usize, &[u8]), CorruptPage> {
     Ok((len, rest))
 }
 
-#[inline(always)]
 fn distance(bytes: [u8; 2]) -> usize {
     usize::from(u16::from_le_bytes(bytes))
-}
-
-/// Repeats 18 bytes or more at `start`, which is below [`LIMIT`], from `distance` before.
-#[inline(always)]
-fn repeat_short(
-    page: &mut [u8; PAGE_SIZE],
-    start: usize,
-    distance: usize,
-) -> Result<(), CorruptPage> {
-    let source = start.checked_sub(distance).ok_or(CorruptPage)?;
-    if distance == 0 || source >= LIMIT || start >= LIMIT {
-        return Err(CorruptPage);
-    }
-    if distance >= 8 {
-        for from in [0, 8, 16] {
-            let bytes: [u8; 8] = piece(page, source + from);
-            page[start + from..start + from + 8].copy_from_slice(&bytes);
-        }
-        return Ok(());
-    }
-    let (pattern, step) = pattern(piece(page, source), distance);
-    for i in 0..4 {
-        // The mask says that 3 steps are not more than 24.
-        let to = start + ((i * step) & 31);
-        page[to..to + 8].copy_from_slice(&pattern);
-    }
-    Ok(())
 }
 
 /// For each distance below 8: what makes 8 bytes of a pattern of so many, and how many bytes are whole patterns.
@@ -179,7 +89,6 @@ const PATTERNS: [(u64, u8); 8] = {
 };
 
 /// Repeats `len` bytes at `start` from `distance` before.
-#[inline(never)]
 fn repeat(
     page: &mut [u8; PAGE_SIZE],
     start: usize,
@@ -218,7 +127,6 @@ fn repeat(
 }
 
 /// `N` bytes at `at`.
-#[inline(always)]
 fn piece<const N: usize>(page: &[u8; PAGE_SIZE], at: usize) -> [u8; N] {
     let mut piece = [0; N];
     piece.copy_from_slice(&page[at..at + N]);
@@ -227,7 +135,7 @@ fn piece<const N: usize>(page: &[u8; PAGE_SIZE], at: usize) -> [u8; N] {
 
 /// The first `distance` of `bytes`, below 8, over and over; and how many bytes of that are whole.
 #[inline(always)]
-fn pattern(bytes: [u8; 8], distance: usize) -> ([u8; 8], usize) {
+pub(super) fn pattern(bytes: [u8; 8], distance: usize) -> ([u8; 8], usize) {
     let unwanted = 64 - 8 * distance;
     let once = u64::from_le_bytes(bytes) << unwanted >> unwanted;
     let (copies, step) = PATTERNS[distance];

@@ -27,6 +27,7 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
+mod wild;
 
 pub use decode::decompress;
 pub use encode::{Effort, Encoder};

@@ -8,7 +8,7 @@ use super::*;
 use crate::codec::CorruptPage;
 use crate::codec::pages::{Page, damaged, damages, noise, page};
 
-const EFFORTS: [Effort; 2] = [Effort::Usual, Effort::Low];
+const EFFORTS: [Effort; 3] = [Effort::Usual, Effort::Moderate, Effort::Low];
 /// What a page takes at most.
 const WORST: usize = PAGE_SIZE + 18;
 
@@ -21,7 +21,11 @@ fn compressed(effort: Effort, page: &Page) -> Vec<u8> {
 
 fn decompressed(block: &[u8]) -> Result<Page, CorruptPage> {
     let mut page = [0xEE; PAGE_SIZE];
-    decompress(block, &mut page)?;
+    let done = decompress(block, &mut page);
+    let mut twin = [0xEE; PAGE_SIZE];
+    assert_eq!(decode::rest(block, 0, &mut twin), done, "the careful one");
+    done?;
+    assert!(page == twin, "the careful one has another page");
     Ok(page)
 }
 
