@@ -14,8 +14,8 @@ use super::stats::{Counters, PoolStats};
 use super::timer::Timer;
 use crate::executor::{CpuExecutor, Executor, TaskContext};
 use crate::fault::{RetryBudget, RetryPolicy};
-use crate::scheduler::Workers;
-use crate::task::{ExecutionResult, Stop, Task, TaskError, TaskId, Unsupported};
+use crate::scheduler::{Job, Setup, Workers};
+use crate::task::{ExecutionResult, Priority, Stop, Task, TaskError, TaskId, Unsupported};
 
 /// What holds for every task that does not say otherwise.
 #[derive(Debug, Default)]
@@ -67,6 +67,10 @@ impl Lane {
         }
     }
 
+    fn push(&self, priority: Priority, job: Arc<TaskJob>) {
+        self.workers.push(priority, Job::new(move || job.run()));
+    }
+
     fn slot(&self, worker: usize) -> MutexGuard<'_, Vec<Arc<TaskJob>>> {
         self.running[worker]
             .lock()
@@ -83,7 +87,7 @@ impl Engine {
     ) -> std::io::Result<Self> {
         let lanes = executors.into_iter().map(|executor| {
             let name = format!("pepita-{}", executor.name());
-            let workers = Workers::start(executor.slots(), &name)?;
+            let workers = Workers::start(&Setup::plain(executor.slots(), &name))?;
             Ok(Lane::new(executor, workers))
         });
         Ok(Self::with_lanes(
@@ -150,7 +154,7 @@ impl Engine {
         shared.subscribers.tell(task.id(), || PoolEventKind::Queued);
         let priority = task.priority();
         let job = Arc::new(TaskJob::new(task, Some((shared.clone(), lane)), done));
-        shared.lanes[lane].workers.push(priority, job.clone());
+        shared.lanes[lane].push(priority, job.clone());
         TaskHandle::new(job)
     }
 
@@ -184,7 +188,7 @@ impl Engine {
     }
 
     /// Waits until every task has its outcome; with [`Shutdown::Abort`], sees to that.
-    pub(super) fn shutdown(&self, how: Shutdown) {
+    pub(crate) fn shutdown(&self, how: Shutdown) {
         let shared = &self.shared;
         if how == Shutdown::Abort {
             shared.aborting.store(true, Ordering::SeqCst);
@@ -355,7 +359,7 @@ impl Shared {
     /// Puts `job` into the queue of its lane again.
     pub(super) fn queue_again(&self, lane: usize, job: Arc<TaskJob>) {
         let priority = job.task().priority();
-        self.lanes[lane].workers.push(priority, job);
+        self.lanes[lane].push(priority, job);
     }
 
     /// Counts and tells the outcome of a task.

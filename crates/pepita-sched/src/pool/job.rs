@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::engine::Shared;
 use crate::executor::CancelToken;
 use crate::fault::{Backoff, Failure, random_seed};
-use crate::scheduler::{OneShot, Runnable, current_worker};
+use crate::scheduler::{OneShot, current_worker};
 use crate::task::{ExecutionResult, Exit, FailedAttempt, Stop, Task, TaskError, TaskId, TaskState};
 
 type Outcome = Result<ExecutionResult, TaskError>;
@@ -133,7 +133,13 @@ impl TaskJob {
         }
     }
 
-    /// Runs one attempt, unless somebody else has begun to.
+    /// Runs one attempt on the calling worker, unless somebody else has begun to.
+    pub(super) fn run(self: &Arc<Self>) {
+        if let Some(worker) = current_worker() {
+            self.run_on(worker);
+        }
+    }
+
     fn run_on(self: &Arc<Self>, worker: usize) {
         if !self.claim(QUEUED, RUNNING) {
             return;
@@ -263,12 +269,6 @@ impl Drop for Retire<'_> {
         if let Some(shared) = self.0 {
             shared.retire();
         }
-    }
-}
-
-impl Runnable for TaskJob {
-    fn run(self: Arc<Self>, worker: usize) {
-        self.run_on(worker);
     }
 }
 

@@ -1,8 +1,13 @@
 //! [`OneShot`]: a result that is set once, and waited for by a thread or a future.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+#[cfg(not(all(test, pepita_loom)))]
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+#[cfg(all(test, pepita_loom))]
+use loom::sync::{Condvar, Mutex, MutexGuard};
 
 /// A value on its way from one thread to another.
 #[derive(Debug)]
@@ -129,5 +134,83 @@ impl<T> OneShot<T> {
             slot => *slot = Some(context.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+#[cfg(all(test, pepita_loom))]
+mod models {
+    use std::sync::Arc as StdArc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Calls(AtomicUsize);
+
+    impl Wake for Calls {
+        fn wake(self: StdArc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A poll, another with a second waker, and the result, in any order: who was told to wait is called. An early version of
+    /// tokio's handle lost the second waker.
+    #[test]
+    fn loom_a_future_that_waits_is_woken_by_its_last_waker() {
+        loom::model(|| {
+            let cell = Arc::new(OneShot::new());
+            let setter = thread::spawn({
+                let cell = cell.clone();
+                move || cell.set(7)
+            });
+            let calls = StdArc::new(Calls::default());
+            let poll = |waker: &Waker| cell.poll(&Context::from_waker(waker));
+            let mut seen = poll(Waker::noop());
+            if seen.is_pending() {
+                seen = poll(&Waker::from(calls.clone()));
+            }
+            setter.join().unwrap();
+            let called = calls.0.load(Ordering::Relaxed);
+            match seen {
+                Poll::Ready(value) => assert_eq!((value, called), (7, 0)),
+                Poll::Pending => assert_eq!((cell.take(), called), (Some(7), 1)),
+            }
+        });
+    }
+
+    /// The handle goes while the result comes: the result is dropped once, and its waker with it.
+    #[test]
+    fn loom_a_handle_that_is_dropped_takes_its_waker_and_the_result_along() {
+        loom::model(|| {
+            let cell = Arc::new(OneShot::new());
+            let (result, calls) = (StdArc::new(()), StdArc::new(Calls::default()));
+            let setter = thread::spawn({
+                let (cell, result) = (cell.clone(), result.clone());
+                move || cell.set(result)
+            });
+            let waker = Waker::from(calls.clone());
+            drop(cell.poll(&Context::from_waker(&waker)));
+            drop((cell, waker));
+            setter.join().unwrap();
+            assert_eq!(StdArc::strong_count(&result), 1);
+            assert_eq!(StdArc::strong_count(&calls), 1);
+        });
+    }
+
+    #[test]
+    fn loom_a_thread_that_waits_has_the_result() {
+        loom::model(|| {
+            let cell = Arc::new(OneShot::new());
+            let setter = thread::spawn({
+                let cell = cell.clone();
+                move || cell.set(7)
+            });
+            assert_eq!(cell.wait_take(), 7);
+            setter.join().unwrap();
+        });
     }
 }

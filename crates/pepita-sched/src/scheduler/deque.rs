@@ -46,6 +46,11 @@ impl<T> WorkerDeque<T> {
         Stealer(self.0.stealer())
     }
 
+    /// Takes one item of `queue`, and puts up to `limit` that follow here.
+    pub(super) fn fetch(&self, queue: &deque::Injector<T>, limit: usize) -> Option<T> {
+        until_settled(|| queue.steal_batch_with_limit_and_pop(&self.0, limit))
+    }
+
     /// How many items it holds.
     #[must_use]
     pub fn len(&self) -> usize {

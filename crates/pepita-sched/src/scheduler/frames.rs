@@ -16,7 +16,8 @@
 //!
 //! Else the allowance has no end, and is not counted. It may not stay so when the last searcher is gone and somebody sleeps: so
 //! who goes to sleep, and who stops to search because it found something, sets the allowances to 0, after a fence; and who
-//! makes one endless looks at the sleepers again, after a fence. One of both sees what the other did.
+//! makes one endless looks at the sleepers again, after a fence. One of both sees what the other did. The same holds for who
+//! waits for the job of a scope that a worker runs, and sleeps.
 //!
 //! Who notes a frame also looks whether one should go on [offer](super::offer): the oldest that was not. One should if a
 //! worker asked for it, or if somebody sleeps and the last call was a while ago; then the sleeper is called. If the call
@@ -30,11 +31,12 @@
 //! * *noted*: a frame and what it borrows live until its owner has popped it, and found it not offered, or taken it back, or
 //!   waited for its latch.
 //! * *once*: a frame's closure is run by its owner, or by the one who took its ticket.
+//! * *served*: the latch and the thread of who waits for a job live until the worker no longer serves it.
 //! * *entry-kept*: an entry is written while its frame is not on offer and no thief has its ticket.
 
 use std::cell::{Cell, UnsafeCell};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering, fence};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -92,11 +94,20 @@ struct Entry {
     /// A frame begins with its header, which is written when the frame is put on offer.
     frame: *mut Header,
     run: RunFrame,
+    /// Worth the way to another worker for certain.
+    is_sure: bool,
 }
 
 /// What a thief has taken.
 #[derive(Debug)]
 pub(super) struct Taken(Entry);
+
+/// Who waits for the job of a scope that the worker runs.
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    latch: *const Latch,
+    thread: *const Thread,
+}
 
 /// What only the owner's thread uses.
 #[derive(Debug)]
@@ -109,6 +120,7 @@ struct Own {
     generation: Cell<u64>,
     /// The frame of another worker that this one runs.
     running: Cell<*const Header>,
+    host: Cell<Option<Host>>,
     stride: Cell<i32>,
     last_look: Cell<Option<Instant>>,
     /// When a sleeper may be woken again.
@@ -147,6 +159,8 @@ struct Shared {
     offer: Offer,
     /// A worker without work wants a frame.
     asked: AtomicBool,
+    /// The address of the scope one of whose jobs it runs for another worker; 0 for none.
+    serving: AtomicUsize,
     thread: OnceLock<Thread>,
 }
 
@@ -174,6 +188,7 @@ impl Board {
         const NOTHING: Entry = Entry {
             frame: std::ptr::null_mut(),
             run: run_nothing,
+            is_sure: false,
         };
         Self {
             own: Own {
@@ -181,6 +196,7 @@ impl Board {
                 offered: Cell::new(0),
                 generation: Cell::new(0),
                 running: Cell::new(std::ptr::null()),
+                host: Cell::new(None),
                 stride: Cell::new(FIRST_STRIDE),
                 last_look: Cell::new(None),
                 next_call: Cell::new(None),
@@ -191,6 +207,7 @@ impl Board {
             shared: Shared {
                 offer: Offer::new(),
                 asked: AtomicBool::new(false),
+                serving: AtomicUsize::new(0),
                 thread: OnceLock::new(),
             },
             entries: [const { UnsafeCell::new(NOTHING) }; PLACES],
@@ -216,14 +233,25 @@ impl Board {
     /// * The calling thread is the owner's.
     /// * `frame` and what `run` uses of it live, unmoved, until `pop` says that it is here, or its latch is set.
     /// * `run` may be called once with it, on any thread.
-    pub(super) unsafe fn note(&self, frame: *mut Header, run: RunFrame) -> Option<usize> {
+    pub(super) unsafe fn note(
+        &self,
+        frame: *mut Header,
+        run: RunFrame,
+        is_sure: bool,
+    ) -> Option<usize> {
         let own = &self.own;
         let place = own.len.get();
         if place == PLACES {
             return None;
         }
         // SAFETY: entry-kept: the place is above all frames that are noted.
-        unsafe { *self.entries[place].get() = Entry { frame, run } };
+        unsafe {
+            *self.entries[place].get() = Entry {
+                frame,
+                run,
+                is_sure,
+            }
+        };
         own.len.set(place + 1);
         Some(place)
     }
@@ -253,10 +281,20 @@ impl Board {
         } else if allowance.load(Ordering::Relaxed) != ENDLESS {
             allowance.store(ENDLESS, Ordering::Relaxed);
             fence(Ordering::SeqCst);
-            if may_call() {
+            if may_call() || self.sleeping_host().is_some() {
                 allowance.store(own.stride.get(), Ordering::Relaxed);
             }
         }
+    }
+
+    /// Who waits for the job that this worker runs, if that one sleeps.
+    fn sleeping_host(&self) -> Option<(&Latch, &Thread)> {
+        let host = self.own.host.get()?;
+        // SAFETY: served.
+        let latch = unsafe { &*host.latch };
+        // SAFETY: served.
+        let thread = unsafe { &*host.thread };
+        latch.is_asleep().then_some((latch, thread))
     }
 
     /// Puts the oldest frame on offer if somebody wants it; called after one was noted. `may_call` says whether a worker
@@ -270,16 +308,26 @@ impl Board {
         // SAFETY: noted: the frame is another worker's, which waits until this one has set its latch.
         let running = unsafe { own.running.get().as_ref() };
         let waiter = running.filter(|running| running.latch.is_asleep());
+        let host = match waiter {
+            Some(_) => None,
+            None => self.sleeping_host(),
+        };
+        let is_awaited = waiter.is_some() || host.is_some();
         // The frames that are noted to be kept come too often for a look at the clock, but for the first.
         let kept = own.len.get() - own.offered.get();
-        let is_due = (kept == 1 || kept > KEPT) && waiter.is_none() && may_call();
+        let is_due = (kept == 1 || kept > KEPT) && !is_awaited && may_call();
         let calls = is_due && self.is_time_to_call();
-        if is_asked || waiter.is_some() || calls {
+        if is_asked || is_awaited || calls {
             let is_there = self.shared.offer.look().is_some() || self.put_oldest(calls);
             if let Some(waiter) = waiter.filter(|_| is_there)
                 && waiter.latch.rouse()
             {
                 waiter.unpark_owner();
+            }
+            if let Some((latch, thread)) = host.filter(|_| is_there)
+                && latch.rouse()
+            {
+                thread.unpark();
             }
             if calls && is_there {
                 call();
@@ -321,14 +369,16 @@ impl Board {
             owner: self,
         };
         // SAFETY: entry-kept: the entry was written by this thread, and is not on offer yet.
-        let frame = unsafe { *self.entries[place].get() }.frame;
+        let Entry { frame, is_sure, .. } = unsafe { *self.entries[place].get() };
         // SAFETY: noted: the frame lives, and nobody else has its address yet.
         unsafe { frame.write(header) };
         own.offered.set(place + 1);
         own.called.set(calls);
         let generation = own.generation.get() + 1;
         own.generation.set(generation);
-        self.shared.offer.put(Ticket::new(generation, place));
+        let ticket = Ticket::new(generation, place);
+        let ticket = if is_sure { ticket.sure() } else { ticket };
+        self.shared.offer.put(ticket);
         true
     }
 
@@ -361,9 +411,41 @@ impl Board {
         self.own.offered.set(place);
     }
 
+    /// Whether somebody without work has asked for some.
+    #[inline]
+    pub(super) fn is_asked(&self) -> bool {
+        self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    /// What was asked for is given in another way than by a frame.
+    pub(super) fn hear(&self) {
+        self.shared.asked.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is on offer, and nothing that is noted could be.
+    pub(super) fn is_bare(&self) -> bool {
+        let own = &self.own;
+        own.offered.get() == own.len.get() && self.shared.offer.look().is_none()
+    }
+
+    /// From now on this worker runs a job of the scope at this address, for whose end `thread` waits by `latch`.
+    ///
+    /// # Safety
+    /// Both live until [`serve_nobody`](Self::serve_nobody).
+    pub(super) unsafe fn serve(&self, scope: usize, latch: *const Latch, thread: *const Thread) {
+        self.own.host.set(Some(Host { latch, thread }));
+        self.shared.serving.store(scope, Ordering::Release);
+    }
+
+    /// The job has ended.
+    pub(super) fn serve_nobody(&self) {
+        self.own.host.set(None);
+        self.shared.serving.store(0, Ordering::Release);
+    }
+
     /// Runs what this worker, number `index`, has taken from another.
     pub(super) fn run(&self, taken: Taken, index: u32) {
-        let Taken(Entry { frame, run }) = taken;
+        let Taken(Entry { frame, run, .. }) = taken;
         // SAFETY: noted, once: the ticket is ours, so the frame lives until its latch is set, by `run`.
         let header = unsafe { &*frame };
         header.thief.store(index, Ordering::Release);
@@ -384,6 +466,12 @@ impl Board {
     /// What is on offer.
     pub(super) fn look(&self) -> Option<Ticket> {
         self.shared.offer.look()
+    }
+
+    /// Whether it runs a job of that scope for its owner. What was seen on offer before is a part of that job: a worker that
+    /// takes a job of a scope has nothing noted.
+    pub(super) fn serves(&self, scope: usize) -> bool {
+        self.shared.serving.load(Ordering::Acquire) == scope
     }
 
     /// Takes what was seen on offer, if it is still there.
@@ -409,6 +497,12 @@ impl Board {
         if let Some(thread) = self.shared.thread.get() {
             thread.unpark();
         }
+    }
+}
+
+impl Taken {
+    pub(super) fn is_sure(&self) -> bool {
+        self.0.is_sure
     }
 }
 

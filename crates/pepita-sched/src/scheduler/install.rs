@@ -7,11 +7,11 @@
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::thread::{self, Thread};
 
+use super::job::Job;
 use super::latch::Latch;
-use super::workers::{Runnable, Workers};
+use super::workers::Workers;
 use crate::task::Priority;
 
 /// How often the caller looks before it sleeps.
@@ -29,35 +29,28 @@ struct Installed<F, R> {
 }
 
 /// Leads to the caller's stack.
-struct Remote {
-    address: *const (),
-    run: unsafe fn(*const ()),
-}
+struct Remote<F, R>(*const Installed<F, R>);
 
 // SAFETY: in-turn: what is there is used by one thread at a time, and both parts are `Send`.
-unsafe impl Send for Remote {}
-// SAFETY: as above; the one use is by who runs the job.
-unsafe impl Sync for Remote {}
+unsafe impl<F: Send, R: Send> Send for Remote<F, R> {}
 
-impl Runnable for Remote {
-    fn run(self: Arc<Self>, _worker: usize) {
-        // SAFETY: the caller waits for the latch, which this sets; a job is run once.
-        unsafe { (self.run)(self.address) };
+impl<F: FnOnce() -> R, R> Remote<F, R> {
+    fn run(self) {
+        // SAFETY: in-turn: the caller waits for the latch, which this sets.
+        unsafe { &*self.0 }.run();
     }
 }
 
 impl<F: FnOnce() -> R, R> Installed<F, R> {
-    unsafe fn run(address: *const ()) {
-        // SAFETY: the address is that of an `Installed` of this type whose caller waits.
-        let this = unsafe { &*address.cast::<Self>() };
+    fn run(&self) {
         // SAFETY: in-turn: the latch is not set.
-        let closure = unsafe { &mut *this.closure.get() }.take();
+        let closure = unsafe { &mut *self.closure.get() }.take();
         let result = closure.map(|closure| catch_unwind(AssertUnwindSafe(closure)));
         // SAFETY: in-turn: the latch is not set.
-        unsafe { *this.result.get() = result };
+        unsafe { *self.result.get() = result };
         // After the latch is set nothing of it may be used.
-        let caller = this.caller.clone();
-        if this.latch.set() {
+        let caller = self.caller.clone();
+        if self.latch.set() {
             caller.unpark();
         }
     }
@@ -78,11 +71,11 @@ where
         closure: UnsafeCell::new(Some(work)),
         result: UnsafeCell::new(None),
     };
-    let remote = Remote {
-        address: (&raw const installed).cast(),
-        run: Installed::<F, R>::run,
-    };
-    workers.push(Priority::Normal, Arc::new(remote));
+    let remote = Remote(&raw const installed);
+    // SAFETY: in-turn: what is borrowed lives until the latch is set, and the caller waits for that. Jobs of a priority are
+    // never dropped instead: who calls this has the scheduler, so that is not shut down.
+    let job = unsafe { Job::borrowing(move || remote.run()) };
+    workers.push(Priority::Normal, job);
     let mut rounds = 0;
     while !installed.latch.is_set() {
         rounds += 1;

@@ -128,7 +128,7 @@ impl<B: FnOnce() -> R, R> Drop for Noted<'_, B, R> {
 /// A join that finds no allowance.
 #[cold]
 #[inline(never)]
-fn join_noted<A, B, RA, RB>(a: A, b: B) -> (RA, RB)
+fn join_noted<A, B, RA, RB>(a: A, b: B, is_sure: bool) -> (RA, RB)
 where
     A: FnOnce() -> RA,
     B: FnOnce() -> RB + Send,
@@ -140,7 +140,11 @@ where
         let at = local.and_then(|local| {
             // SAFETY: `local` is the calling thread's. The frame stays here until it was popped or its latch is set, also
             // when `a` panics; its parts are `Send`.
-            let place = unsafe { local.board().note(address, Frame::<B, RB>::run_taken) };
+            let place = unsafe {
+                local
+                    .board()
+                    .note(address, Frame::<B, RB>::run_taken, is_sure)
+            };
             place.map(|place| (local, place))
         });
         let noted = Noted { frame: &frame, at };
@@ -213,6 +217,18 @@ where
     if local::spend_allowance() {
         (a(), b())
     } else {
-        join_noted(a, b)
+        join_noted(a, b, false)
     }
+}
+
+/// [`join`] for a part that is worth the way to another worker.
+pub(super) fn join_sure<A, B, RA, RB>(a: A, b: B) -> (RA, RB)
+where
+    A: FnOnce() -> RA + Send,
+    B: FnOnce() -> RB + Send,
+    RA: Send,
+    RB: Send,
+{
+    local::offer_to_searchers();
+    join_noted(a, b, true)
 }

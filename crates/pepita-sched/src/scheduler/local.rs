@@ -1,17 +1,21 @@
 #![expect(unsafe_code, reason = "a thread finds its worker by an address")]
 //! [`Local`]: what a worker's own thread has, and how code on that thread finds it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hint::spin_loop;
 use std::ptr;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Instant;
 
-use super::deque::WorkerDeque;
+use super::appetite::{Appetite, PATIENCE};
+use super::deck::{Deck, OwnDeck};
 use super::frames::{Allowance, Board, Header, Taken};
+use super::job::Job;
+use super::latch::Latch;
+use super::metrics::Record;
 use super::patience::Patience;
-use super::workers::{Job, Shared};
+use super::workers::Shared;
 
 /// How often a worker that waits for the other half of a join looks before it sleeps: some of them spin, the others
 /// yield the CPU.
@@ -28,9 +32,22 @@ const ASK_ROUNDS: u32 = 10;
 pub(super) struct Local {
     index: usize,
     board: Arc<Board>,
-    deque: WorkerDeque<Job>,
+    /// Closures that this worker spawned, and those that it took together from outside or from another worker.
+    own: OwnDeck,
     shared: Arc<Shared>,
     patience: Patience,
+    /// Scopes that are open on this worker.
+    depth: Cell<usize>,
+    /// Those of scopes that have ended, the outermost last.
+    decks: RefCell<Vec<OwnDeck>>,
+    /// Jobs on their way from another worker; empty between two looks for work. Those of a scope stay here until they are run or
+    /// given back, the others go to the own deck.
+    loot: RefCell<Vec<Job>>,
+    /// Since when it holds jobs of a scope.
+    looted: Cell<Instant>,
+    appetite: Appetite,
+    /// How many closures it took of another worker, and when.
+    stolen: Cell<Option<(usize, Instant)>>,
 }
 
 thread_local! {
@@ -62,19 +79,83 @@ pub(crate) fn current_worker() -> Option<usize> {
     with(|local| local.map(Local::index))
 }
 
+/// An address that no other thread has meanwhile.
+#[inline]
+pub(super) fn thread_mark() -> *const () {
+    CURRENT.with(|current| ptr::from_ref(current).cast())
+}
+
+/// Calls `run`, which is a job of the scope at the address `scope`; its owner, which is `thread` and waits by `latch`, may help.
+pub(super) fn serving<R>(
+    scope: usize,
+    latch: &Latch,
+    thread: &Thread,
+    run: impl FnOnce() -> R,
+) -> R {
+    struct Served<'a>(&'a Board);
+    impl Drop for Served<'_> {
+        fn drop(&mut self) {
+            self.0.serve_nobody();
+        }
+    }
+    with(|local| {
+        let _served = local.map(|local| {
+            // SAFETY: both are borrowed until `Served` is dropped.
+            unsafe { local.board.serve(scope, latch, thread) };
+            Served(&local.board)
+        });
+        run()
+    })
+}
+
+/// Whether the calling thread is a worker.
+pub(super) fn is_worker() -> bool {
+    !CURRENT.get().is_null()
+}
+
+/// How many workers the calling one is of; 1 outside.
+pub(super) fn workers() -> usize {
+    with(|local| local.map_or(1, |local| local.shared.boards.len()))
+}
+
+/// What a join does before it begins: puts something on offer if somebody wants it.
+#[inline]
+pub(super) fn look_around() {
+    if !spend_allowance() {
+        with(|local| local.map_or((), Local::beat));
+    }
+}
+
+/// Has this worker put something on offer at its next join if another one searches.
+pub(super) fn offer_to_searchers() {
+    with(|local| {
+        if let Some(local) = local
+            && local.shared.sleep.has_searchers()
+        {
+            local.board.ask();
+        }
+    });
+}
+
 /// Lets a little time pass between two looks.
 pub(super) fn pause() {
     thread::yield_now();
 }
 
 impl Local {
-    pub(super) fn new(index: usize, deque: WorkerDeque<Job>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(index: usize, own: OwnDeck, shared: Arc<Shared>) -> Self {
         Self {
             index,
             board: shared.boards[index].clone(),
-            deque,
+            own,
+            patience: Patience::new(shared.boards.len()),
             shared,
-            patience: Patience::default(),
+            depth: Cell::new(0),
+            decks: RefCell::default(),
+            loot: RefCell::default(),
+            looted: Cell::new(Instant::now()),
+            appetite: Appetite::default(),
+            stolen: Cell::new(None),
         }
     }
 
@@ -104,16 +185,152 @@ impl Local {
         &self.board
     }
 
-    pub(super) fn deque(&self) -> &WorkerDeque<Job> {
-        &self.deque
+    #[inline]
+    pub(super) fn own(&self) -> &OwnDeck {
+        &self.own
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    #[inline]
+    pub(super) fn record(&self) -> &Record {
+        &self.shared.records[self.index]
     }
 
     pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
         Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// The deck of a scope that is opened now.
+    pub(super) fn open_deck(&self) -> OwnDeck {
+        let depth = self.depth.get();
+        let shared = &self.shared.decks[self.index];
+        let deck = self.decks.borrow_mut().pop().unwrap_or_else(|| {
+            let deck = OwnDeck::new();
+            shared.push(deck.shared.clone());
+            deck
+        });
+        self.depth.set(depth + 1);
+        shared.set_depth(depth + 1);
+        deck
+    }
+
+    /// The newest scope has ended.
+    pub(super) fn close_deck(&self, deck: OwnDeck) {
+        let depth = self.depth.get() - 1;
+        self.depth.set(depth);
+        self.shared.decks[self.index].set_depth(depth);
+        self.decks.borrow_mut().push(deck);
+    }
+
+    /// Nothing was to be done at the first look.
+    pub(super) fn begin_search(&self) {
+        self.appetite.begin();
+    }
+
+    /// Takes jobs of a scope that is open on another worker; `false` if there are none.
+    pub(super) fn loots_scopes(&self) -> bool {
+        let decks = &self.shared.decks;
+        let mut loot = self.loot.borrow_mut();
+        let mut others = (1..decks.len()).map(|step| (self.index + step) % decks.len());
+        let finds = others.any(|other| {
+            decks[other].steal(&mut loot, &self.appetite);
+            !loot.is_empty()
+        });
+        if finds {
+            self.record().steals();
+        }
+        finds
+    }
+
+    /// Runs the jobs of a scope that were taken.
+    pub(super) fn run_loot(&self) {
+        let begin = Instant::now();
+        self.looted.set(begin);
+        let mut count = 0;
+        loop {
+            // A job may give the others back.
+            let job = self.loot.borrow_mut().pop();
+            let Some(job) = job else {
+                break;
+            };
+            self.record().runs();
+            job.run();
+            count += 1;
+        }
+        self.appetite.learn(count, begin.elapsed());
+    }
+
+    /// Gives jobs of a scope that wait here back to its deck, if its owner sleeps or another worker has nothing to do; says
+    /// whether there were any. Called at the end of one of them. Another worker leaves small jobs alone for a while, which is longer
+    /// than those here should take: before that they would go back and forth.
+    #[inline]
+    pub(super) fn gives_back(&self, deck: &Deck, owner_sleeps: bool) -> bool {
+        if !(owner_sleeps || self.board.is_asked() || self.shared.sleep.may_call()) {
+            return false;
+        }
+        let mut loot = self.loot.borrow_mut();
+        let gives = !loot.is_empty() && (owner_sleeps || self.looted.get().elapsed() >= PATIENCE);
+        if gives {
+            self.board.hear();
+            deck.add(loot.drain(..));
+        }
+        gives
+    }
+
+    /// Takes closures that another worker has spawned.
+    pub(super) fn steal(&self) -> Option<Job> {
+        // It is here again since nothing is left of the last time.
+        if let Some((count, begin)) = self.stolen.take() {
+            self.appetite.learn(count, begin.elapsed());
+        }
+        let all = &self.shared.own;
+        // Nothing is in it between two looks for work.
+        let mut loot = self.loot.borrow_mut();
+        for step in 1..all.len() {
+            all[(self.index + step) % all.len()].steal(&mut loot, &self.appetite);
+            if !loot.is_empty() {
+                self.stolen.set(Some((loot.len(), Instant::now())));
+                self.record().steals();
+                return self.own.keep(&mut loot, || self.shared.sleep.added());
+            }
+        }
+        None
+    }
+
+    /// Runs a part of a job of the scope at the address `scope` that another worker is in; `false` if none is on offer. It
+    /// has been called in vain `rounds` times.
+    pub(super) fn help(&self, scope: usize, rounds: u32) -> bool {
+        // What is taken here runs on top of what this worker has noted, and who waits for it takes what is offered meanwhile
+        // for parts of it.
+        if !self.board.is_bare() {
+            return false;
+        }
+        for (index, board) in self.shared.boards.iter().enumerate() {
+            // As in `wait_for`: first the offer, then whose it is.
+            let ticket = board.look();
+            if index == self.index || !board.serves(scope) {
+                continue;
+            }
+            let ticket = ticket.filter(|ticket| self.patience.accepts(index, *ticket));
+            if let Some(taken) = ticket.and_then(|ticket| board.take(ticket)) {
+                self.run(taken);
+                return true;
+            }
+            if rounds > ASK_ROUNDS && self.patience.asks() {
+                board.ask();
+            }
+        }
+        false
+    }
+
+    /// Has those offer something at their next join who run jobs of the scope at this address.
+    pub(super) fn ask_servers(&self, scope: usize) {
+        let boards = self.shared.boards.iter();
+        let servers = boards.filter(|board| board.serves(scope));
+        servers.for_each(|board| board.ask());
     }
 
     #[cold]
@@ -125,9 +342,13 @@ impl Local {
     /// Runs the half of a join that this worker took.
     pub(super) fn run(&self, taken: Taken) {
         let index = u32::try_from(self.index).unwrap_or(u32::MAX);
+        let is_sure = taken.is_sure();
         let begin = Instant::now();
         self.board.run(taken, index);
-        self.patience.learn(begin.elapsed());
+        // How long one of these takes says nothing of the others.
+        if !is_sure {
+            self.patience.learn(begin.elapsed());
+        }
     }
 
     /// A frame that another worker offers; if there is none, all are asked for one.
@@ -190,5 +411,44 @@ impl Local {
             }
         }
         self.board.release(place);
+    }
+}
+
+#[cfg(all(test, not(pepita_loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn jobs_are_given_back_at_once_to_who_sleeps_and_after_a_while_to_who_asks() {
+        let (shared, mut own) = Shared::new(3);
+        let local = Local::new(0, own.remove(0), Arc::new(shared));
+        let deck = own.remove(0).shared.clone();
+        let loots = |since| {
+            local.looted.set(since);
+            local.loot.borrow_mut().push(Job::new(|| ()));
+        };
+        let long_ago = Instant::now() - PATIENCE;
+        // Nobody wants them.
+        loots(long_ago);
+        assert!(!local.gives_back(&deck, false));
+        // The time has only just begun; it may be over by the look, so it begins in the future.
+        let now = Instant::now() + Duration::from_secs(3600);
+        for (since, is_asked, owner_sleeps, gives) in [
+            (now, true, false, false),
+            (long_ago, true, false, true),
+            (now, false, true, true),
+        ] {
+            local.loot.borrow_mut().clear();
+            loots(since);
+            if is_asked {
+                local.board.ask();
+            }
+            assert_eq!(local.gives_back(&deck, owner_sleeps), gives);
+            assert_eq!(local.loot.borrow().is_empty(), gives);
+        }
+        assert_eq!(deck.len(), 2);
+        assert!(!local.gives_back(&deck, true));
     }
 }

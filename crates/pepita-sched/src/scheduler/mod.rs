@@ -1,38 +1,60 @@
 //! A fixed set of worker threads that steal from each other: [`Scheduler`].
 //!
-//! A job that is spawned by a worker goes to that worker's own [`WorkerDeque`], where the worker
-//! takes the newest and thieves take the oldest; a job from outside goes to a shared queue, one
-//! for each [`Priority`]. A worker that finds nothing searches for a moment and then sleeps.
+//! A closure that is spawned by a worker goes to that worker's own deck, a [`WorkerDeque`] with a backlog
+//! for what is too much for it: the worker takes the newest, thieves take the oldest, many at once where
+//! they are small. Each [`scope`](fn@scope) has another deck. A closure from outside, and one with a
+//! [`Priority`], goes to a queue that all workers take from. A worker that finds nothing searches for a
+//! moment and then sleeps.
 
+mod appetite;
+mod backlog;
+mod builder;
 mod cell;
+mod deck;
 mod deque;
 mod frames;
 mod handle;
 mod install;
+mod job;
 mod join;
 mod latch;
 mod local;
+mod loops;
+mod metrics;
 mod offer;
+mod parallel;
 mod patience;
+mod rest;
+mod scope;
 mod sleep;
+mod sort;
+mod tally;
+mod terms;
 mod workers;
 
 use std::fmt;
-use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
 
+pub use builder::{SchedulerBuildError, SchedulerBuilder};
 pub(crate) use cell::OneShot;
 pub use deque::{Stealer, WorkerDeque};
 pub(crate) use handle::panic_message;
 pub use handle::{JoinError, JoinHandle};
+pub(crate) use job::Job;
 pub use join::join;
 pub(crate) use local::current_worker;
-pub(crate) use workers::{Runnable, Workers};
+pub use metrics::{Metrics, WorkerMetrics};
+pub use parallel::{
+    for_each, for_each_chunk_mut, for_each_mut, for_each_part_mut, map_reduce, map_reduce_parts,
+};
+pub use scope::{Scope, scope};
+pub use sort::{sort_unstable, sort_unstable_by};
+pub use terms::Terms;
+pub(crate) use workers::{Setup, Workers};
 
 use crate::executor::CpuExecutor;
-use crate::pool::{Engine, TaskHandle};
+use crate::pool::{Engine, Shutdown, TaskHandle};
 use crate::task::{Priority, Task, TaskError};
-use handle::ClosureJob;
 
 /// Runs closures and tasks on a fixed set of worker threads.
 ///
@@ -56,38 +78,110 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts `workers` worker threads.
+    /// Starts `workers` worker threads. For other settings, and for errors instead of panics, see [`builder`](Self::builder).
     ///
     /// # Panics
     /// When `workers` is 0, or the system has no thread left for one of them.
     #[must_use]
     pub fn with_workers(workers: usize) -> Self {
         assert!(workers > 0, "a scheduler needs at least one worker");
-        let workers = Workers::start(workers, "pepita").expect("the system starts a thread");
+        let builder = Self::builder().workers(workers);
+        builder.start().expect("the system starts a thread")
+    }
+
+    /// The settings of a scheduler: names and stacks of its threads, and the CPUs they are bound to.
+    pub fn builder() -> SchedulerBuilder {
+        SchedulerBuilder::new()
+    }
+
+    fn of(workers: Arc<Workers>) -> Self {
         Self {
             workers,
             engine: OnceLock::new(),
         }
     }
 
-    /// Runs `job` on a worker, at [`Priority::Normal`]. Dropping the handle lets it run on.
-    pub fn spawn<F, T>(&self, job: F) -> JoinHandle<T>
+    /// Runs `closure` on a worker, at [`Priority::Normal`]. Dropping the handle lets it run on.
+    ///
+    /// It may outlive its caller, so it borrows nothing:
+    ///
+    /// ```compile_fail,E0373
+    /// let scheduler = pepita_sched::scheduler::Scheduler::with_workers(1);
+    /// let number = 1;
+    /// drop(scheduler.spawn(|| number + 1));
+    /// ```
+    ///
+    /// and it moves to another thread:
+    ///
+    /// ```compile_fail,E0277
+    /// let scheduler = pepita_sched::scheduler::Scheduler::with_workers(1);
+    /// let counter = std::rc::Rc::new(1);
+    /// drop(scheduler.spawn(move || *counter));
+    /// ```
+    pub fn spawn<F, T>(&self, closure: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.spawn_at(Priority::Normal, job)
+        let (job, handle) = handle::spawned(closure);
+        self.workers.push_closure(job);
+        handle
     }
 
-    /// Runs `job` on a worker, before or after others that wait.
-    pub fn spawn_at<F, T>(&self, priority: Priority, job: F) -> JoinHandle<T>
+    /// Runs `closure` on a worker, before or after others that wait.
+    pub fn spawn_at<F, T>(&self, priority: Priority, closure: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let job = Arc::new(ClosureJob::new(job));
-        self.workers.push(priority, job.clone());
-        JoinHandle::new(job)
+        let (job, handle) = handle::spawned(closure);
+        self.workers.push(priority, job);
+        handle
+    }
+
+    /// Runs `closure` on a worker, unless it is not wanted any more when one comes to it: that a token was cancelled or a deadline
+    /// passed is seen then, and not before.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use pepita_sched::scheduler::{Scheduler, Terms};
+    ///
+    /// let scheduler = Scheduler::with_workers(1);
+    /// let terms = Terms::new().deadline(Instant::now() + Duration::from_secs(60));
+    /// assert_eq!(scheduler.spawn_on(&terms, || "in time").wait(), Ok("in time"));
+    /// ```
+    pub fn spawn_on<F, T>(&self, terms: &Terms, closure: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let its = terms.clone();
+        let (job, handle) = handle::spawned_unless(move || its.refusal(), closure);
+        self.workers.push(terms.at(), job);
+        handle
+    }
+
+    /// Runs `closure` on a worker, without a handle. One that captures up to three words takes no memory of its own.
+    ///
+    /// A panic in it is logged, and the worker goes on.
+    #[inline]
+    pub fn spawn_detached<F>(&self, closure: F)
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.workers.push_closure(Job::new(closure));
+    }
+
+    /// [`scope`](fn@scope) on a worker.
+    ///
+    /// # Panics
+    /// As [`scope`](fn@scope).
+    pub fn scope<'scope, F, R>(&self, body: F) -> R
+    where
+        F: FnOnce(&Scope<'scope>) -> R + Send,
+        R: Send,
+    {
+        self.install(|| scope(body))
     }
 
     /// Runs `work` on a worker and waits for it; what it borrows need not live longer. On a worker of this scheduler it is
@@ -152,6 +246,20 @@ impl Scheduler {
         }
     }
 
+    /// Ends the workers, and waits for that. With [`Shutdown::Drain`] what waits is run before, as it is when the scheduler is
+    /// dropped; with [`Shutdown::Abort`] closures that wait are dropped ([`JoinError::ShutDown`]), tasks that wait are refused,
+    /// and those that run are cancelled.
+    ///
+    /// On one of its own workers it does not wait for itself.
+    pub fn shutdown(self, how: Shutdown) {
+        if how == Shutdown::Abort {
+            if let Some(Ok(engine)) = self.engine.get() {
+                engine.shutdown(how);
+            }
+            self.workers.abort();
+        }
+    }
+
     /// How many workers it has.
     #[must_use]
     pub fn num_workers(&self) -> usize {
@@ -164,6 +272,22 @@ impl Scheduler {
         self.workers.pending()
     }
 
+    /// What the workers have done since they were started, and what waits.
+    ///
+    /// ```
+    /// use pepita_sched::scheduler::Scheduler;
+    ///
+    /// let scheduler = Scheduler::with_workers(2);
+    /// let closures: Vec<_> = (0..100).map(|number| scheduler.spawn(move || number)).collect();
+    /// closures.into_iter().try_for_each(|closure| closure.wait().map(drop))?;
+    /// assert_eq!(scheduler.metrics().tasks(), 100);
+    /// # Ok::<(), pepita_sched::scheduler::JoinError>(())
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.workers.metrics()
+    }
+
     /// For each worker, how many jobs it holds: those in its own queue, and the one it runs.
     #[must_use]
     pub fn worker_loads(&self) -> Vec<usize> {
@@ -174,7 +298,7 @@ impl Scheduler {
 impl Default for Scheduler {
     /// One worker for each CPU that this process may use.
     fn default() -> Self {
-        Self::with_workers(std::thread::available_parallelism().map_or(1, NonZero::get))
+        Self::with_workers(builder::default_workers())
     }
 }
 

@@ -16,8 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(all(test, pepita_loom))]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-/// Bits of a ticket that hold the place.
+/// Bits of a ticket that hold the place, and the mark of a sure frame.
 const PLACE_BITS: u32 = 16;
+
+/// Set for a frame that is worth the way, whatever others before it were.
+const SURE: u64 = 1 << (PLACE_BITS - 1);
 
 /// A frame that was seen on offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +29,22 @@ pub(super) struct Ticket(u64);
 impl Ticket {
     /// The `generation`-th offer of a worker, counted from 1: the frame at `place`.
     pub(super) fn new(generation: u64, place: usize) -> Self {
-        debug_assert!(generation > 0 && place < 1 << PLACE_BITS);
+        debug_assert!(generation > 0 && (place as u64) < SURE);
         Self(generation << PLACE_BITS | place as u64)
+    }
+
+    /// The same, for a frame that is worth the way to another worker.
+    pub(super) fn sure(self) -> Self {
+        Self(self.0 | SURE)
+    }
+
+    pub(super) fn is_sure(self) -> bool {
+        self.0 & SURE != 0
     }
 
     /// Where the frame is in its owner's list.
     pub(super) fn place(self) -> usize {
-        usize::try_from(self.0 & ((1 << PLACE_BITS) - 1)).unwrap_or(usize::MAX)
+        usize::try_from(self.0 & (SURE - 1)).unwrap_or(usize::MAX)
     }
 }
 

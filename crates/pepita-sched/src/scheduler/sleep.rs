@@ -4,7 +4,8 @@
 //! A worker is *busy* (runs a job), *searching* (looks for one) or *asleep*. Two counters tell
 //! how many are searching and asleep.
 //!
-//! * Who adds a job wakes one sleeper, unless somebody searches: a searcher will find the job.
+//! * Who adds a job, or moves some to another queue, wakes one sleeper, unless somebody searches: a searcher will
+//!   find the job.
 //! * A searcher that finds a job and was the last one searching wakes one sleeper if there are
 //!   more jobs: so workers come up one after the other, as long as there is work for them.
 //! * A searcher that gives up first stops counting as searching, then counts as asleep, then
@@ -54,7 +55,7 @@ impl Sleep {
         self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called after a job was added to a queue.
+    /// Called after a job was added to a queue, or some were moved from one to another.
     pub(super) fn added(&self) {
         fence(Ordering::SeqCst);
         if self.searching.load(Ordering::Relaxed) == 0 && self.asleep.load(Ordering::Relaxed) > 0 {
@@ -65,6 +66,11 @@ impl Sleep {
     /// Whether a worker sleeps while nobody searches; only a hint.
     pub(super) fn may_call(&self) -> bool {
         self.asleep.load(Ordering::Relaxed) > 0 && self.searching.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether somebody searches; only a hint.
+    pub(super) fn has_searchers(&self) -> bool {
+        self.searching.load(Ordering::Relaxed) > 0
     }
 
     fn wake_one(&self) {
@@ -140,6 +146,8 @@ mod models {
     struct Jobs {
         left: AtomicUsize,
         stopping: AtomicUsize,
+        /// What is taken is dropped from now on.
+        aborting: AtomicUsize,
         sleep: Sleep,
     }
 
@@ -162,15 +170,15 @@ mod models {
             self.left.load(Ordering::Acquire) > 0
         }
 
-        /// Takes jobs until the order to stop; says how many.
-        fn work(&self) -> usize {
-            let mut done = 0;
+        /// Takes jobs until the order to stop; says how many it ran, and how many it dropped.
+        fn work(&self) -> [usize; 2] {
+            let mut done = [0; 2];
             loop {
                 self.sleep.begin_search();
                 loop {
                     if self.take() {
                         self.sleep.found(|| self.has_more());
-                        done += 1;
+                        done[self.aborting.load(Ordering::Relaxed)] += 1;
                         break;
                     }
                     let is_stopping = self.stopping.load(Ordering::SeqCst) == 1;
@@ -186,13 +194,14 @@ mod models {
     }
 
     /// loom fails where a worker sleeps for ever: a job left to nobody, or an order to stop not heard.
-    fn check(workers: usize, jobs: usize, preemptions: usize) {
+    fn check(workers: usize, jobs: usize, aborts: bool, preemptions: usize) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(preemptions);
         model.check(move || {
             let shared = Arc::new(Jobs {
                 left: AtomicUsize::new(0),
                 stopping: AtomicUsize::new(0),
+                aborting: AtomicUsize::new(0),
                 sleep: Sleep::new(),
             });
             let threads: Vec<_> = (0..workers)
@@ -202,21 +211,32 @@ mod models {
                 })
                 .collect();
             (0..jobs).for_each(|_| shared.add());
+            if aborts {
+                shared.aborting.store(1, Ordering::SeqCst);
+            }
             shared.stopping.store(1, Ordering::SeqCst);
             shared.sleep.wake_all();
             let done = threads.into_iter().map(|thread| thread.join().unwrap());
-            assert_eq!(done.sum::<usize>(), jobs);
+            let [ran, dropped] =
+                done.fold([0; 2], |sum, done| [sum[0] + done[0], sum[1] + done[1]]);
+            assert_eq!(ran + dropped, jobs);
+            assert!(aborts || dropped == 0);
         });
     }
 
     #[test]
     fn loom_one_worker_hears_of_every_job_and_of_the_end() {
-        check(1, 2, 3);
+        check(1, 2, false, 3);
     }
 
     /// A worker that went to sleep while the scheduler stopped once took the wake-up of another one.
     #[test]
     fn loom_two_workers_hear_of_every_job_and_of_the_end() {
-        check(2, 1, 2);
+        check(2, 1, false, 2);
+    }
+
+    #[test]
+    fn loom_a_job_that_waits_at_an_abort_is_run_or_dropped() {
+        check(1, 2, true, 3);
     }
 }

@@ -1,29 +1,28 @@
 //! The worker threads and their queues.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_deque::Injector;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::deque::{Stealer, WorkerDeque, until_settled};
+use super::deck::{Deck, Decks, OwnDeck};
+use super::deque::until_settled;
 use super::frames::{Board, Taken};
+use super::job::Job;
 use super::local::{self, Local};
+use super::metrics::{Metrics, Record};
 use super::sleep::Sleep;
 use crate::task::Priority;
-
-/// A job: runs once, on a worker; must not unwind.
-pub(crate) trait Runnable: Send + Sync {
-    fn run(self: Arc<Self>, worker: usize);
-}
-
-pub(super) type Job = Arc<dyn Runnable>;
 
 /// How often a worker looks for work, yielding the CPU in between, before it sleeps: about as
 /// long as a wake-up takes.
 const SEARCH_ROUNDS: u32 = 32;
+
+/// How many closures from outside are taken at once, at the most.
+const FETCHED: usize = 32;
 
 /// Worker threads, the queues they take from, and their sleep.
 pub(crate) struct Workers {
@@ -35,44 +34,119 @@ pub(crate) struct Workers {
 pub(super) struct Shared {
     /// By priority, lowest first.
     queues: [Injector<Job>; 3],
-    stealers: Vec<Stealer<Job>>,
+    /// Closures from outside, of normal priority. Workers take several at once, so their order is not kept.
+    outside: Injector<Job>,
+    /// Each worker's own.
+    pub(super) own: Vec<Arc<Deck>>,
     pub(super) boards: Vec<Arc<Board>>,
-    busy: Vec<AtomicBool>,
+    pub(super) decks: Vec<Decks>,
+    pub(super) records: Vec<Record>,
     pub(super) sleep: Sleep,
     stopping: AtomicBool,
+    /// What waits is dropped, not run.
+    aborting: AtomicBool,
+}
+
+/// How workers are to be.
+#[derive(Debug)]
+pub(crate) struct Setup<'a> {
+    /// How many.
+    pub(crate) count: usize,
+    /// Their threads are `name-0`, `name-1`, ….
+    pub(crate) name: &'a str,
+    pub(crate) stack_bytes: Option<usize>,
+    /// To which they are bound in turn, if there are any.
+    pub(crate) cpus: &'a [usize],
+}
+
+impl<'a> Setup<'a> {
+    /// `count` that are not bound.
+    pub(crate) fn plain(count: usize, name: &'a str) -> Self {
+        Self {
+            count,
+            name,
+            stack_bytes: None,
+            cpus: &[],
+        }
+    }
+}
+
+/// Why workers do not start.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    Thread(io::Error),
+    /// One cannot be bound to its CPU.
+    Affinity(io::Error),
+}
+
+impl From<StartError> for io::Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Thread(error) | StartError::Affinity(error) => error,
+        }
+    }
+}
+
+/// Binds the calling thread to the CPU.
+fn bind(cpu: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 /// What a worker does next.
 enum Work {
     Job(Job),
+    /// Jobs of a scope whose owner waits for them.
+    Loot,
     /// The second half of somebody's join.
     Frame(Taken),
 }
 
 impl Workers {
-    /// Starts `count` threads, named `name-0`, `name-1`, ….
-    pub(crate) fn start(count: usize, name: &str) -> io::Result<Arc<Self>> {
-        let deques: Vec<WorkerDeque<Job>> = (0..count).map(|_| WorkerDeque::new()).collect();
-        let shared = Arc::new(Shared {
-            queues: std::array::from_fn(|_| Injector::new()),
-            stealers: deques.iter().map(WorkerDeque::stealer).collect(),
-            boards: (0..count).map(|_| Arc::new(Board::new())).collect(),
-            busy: (0..count).map(|_| AtomicBool::new(false)).collect(),
-            sleep: Sleep::new(),
-            stopping: AtomicBool::new(false),
-        });
+    /// Starts them.
+    pub(crate) fn start(setup: &Setup<'_>) -> Result<Arc<Self>, StartError> {
+        let count = setup.count;
+        let (shared, own) = Shared::new(count);
+        let shared = Arc::new(shared);
         let workers = Self {
             shared: shared.clone(),
             threads: Mutex::default(),
         };
-        for (index, deque) in deques.into_iter().enumerate() {
-            let local = Local::new(index, deque, shared.clone());
-            let thread = thread::Builder::new()
-                .name(format!("{name}-{index}"))
-                .spawn(move || local.enter(work))?;
-            workers.threads().push(thread);
+        for (index, own) in own.into_iter().enumerate() {
+            let local = Local::new(index, own, shared.clone());
+            workers.start_one(setup, local)?;
         }
         Ok(Arc::new(workers))
+    }
+
+    fn start_one(&self, setup: &Setup<'_>, local: Local) -> Result<(), StartError> {
+        let index = local.index();
+        let mut thread = thread::Builder::new().name(format!("{}-{index}", setup.name));
+        if let Some(bytes) = setup.stack_bytes {
+            thread = thread.stack_size(bytes);
+        }
+        let mut cpus = setup.cpus.iter().cycle();
+        let cpu = cpus.nth(index % setup.cpus.len().max(1)).copied();
+        let (sender, bound) = mpsc::sync_channel(1);
+        let live = move || {
+            let result = cpu.map_or(Ok(()), bind);
+            let is_bound = result.is_ok();
+            // Who starts workers that are not bound does not wait for it.
+            let _ = sender.send(result);
+            if is_bound {
+                local.enter(work);
+            }
+        };
+        let thread = thread.spawn(live).map_err(StartError::Thread)?;
+        self.threads().push(thread);
+        match cpu {
+            Some(_) => bound
+                .recv()
+                .unwrap_or_else(|gone| Err(io::Error::other(gone)))
+                .map_err(StartError::Affinity),
+            None => Ok(()),
+        }
     }
 
     fn threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
@@ -80,11 +154,11 @@ impl Workers {
     }
 
     /// Adds a job: to the calling worker's own queue if it is one of ours and the priority is
-    /// normal, else to the shared queue of that priority.
+    /// normal, else to the shared queue of that priority, which keeps the order.
     pub(crate) fn push(&self, priority: Priority, job: Job) {
         let left = local::with(|local| match local {
             Some(local) if priority == Priority::Normal && local.is_of(&self.shared) => {
-                local.deque().push(job);
+                local.own().push_here(job);
                 None
             }
             _ => Some(job),
@@ -95,34 +169,61 @@ impl Workers {
         self.shared.sleep.added();
     }
 
+    /// As [`push`](Self::push), at normal priority, where the order does not matter.
+    #[inline]
+    pub(super) fn push_closure(&self, job: Job) {
+        local::with(|local| match local {
+            Some(local) if local.is_of(&self.shared) => local.own().push(job),
+            _ => self.shared.outside.push(job),
+        });
+        self.shared.sleep.added();
+    }
+
     /// Whether the calling thread is one of these workers.
     pub(crate) fn is_current(&self) -> bool {
         local::with(|local| local.is_some_and(|local| local.is_of(&self.shared)))
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.shared.stealers.len()
+        self.shared.own.len()
     }
 
     /// Jobs that wait, in all queues.
     pub(crate) fn pending(&self) -> usize {
-        let shared: usize = self.shared.queues.iter().map(Injector::len).sum();
-        shared + self.shared.stealers.iter().map(Stealer::len).sum::<usize>()
+        self.queued() + self.shared.own.iter().map(|own| own.len()).sum::<usize>()
     }
 
     /// For each worker, the jobs in its own queue and the one it runs.
     pub(crate) fn loads(&self) -> Vec<usize> {
-        let busy = self
-            .shared
-            .busy
-            .iter()
-            .map(|busy| usize::from(busy.load(Ordering::Relaxed)));
-        self.shared
-            .stealers
-            .iter()
-            .zip(busy)
-            .map(|(own, busy)| own.len() + busy)
+        let records = self.shared.records.iter();
+        let own = self.shared.own.iter();
+        own.zip(records)
+            .map(|(own, record)| own.len() + usize::from(record.is_busy()))
             .collect()
+    }
+
+    pub(super) fn metrics(&self) -> Metrics {
+        let records = self.shared.records.iter();
+        let own = self.shared.own.iter();
+        Metrics {
+            workers: own
+                .zip(records)
+                .map(|(own, record)| record.read(own.len()))
+                .collect(),
+            queued: self.queued(),
+        }
+    }
+
+    /// Jobs that wait for any worker.
+    fn queued(&self) -> usize {
+        let shared: usize = self.shared.queues.iter().map(Injector::len).sum();
+        shared + self.shared.outside.len()
+    }
+
+    /// Has the workers drop what waits, then end.
+    pub(super) fn abort(&self) {
+        self.shared.aborting.store(true, Ordering::SeqCst);
+        self.stop();
     }
 
     /// Has the workers end when every queue is empty, and waits for that; a worker that calls
@@ -149,37 +250,54 @@ impl Drop for Workers {
 
 /// The life of a worker.
 fn work(local: &Local) {
-    let (index, shared) = (local.index(), local.shared());
     let mut picks = 0_u32;
-    while let Some(work) = next_work(local, &mut picks) {
-        shared.busy[index].store(true, Ordering::Relaxed);
-        match work {
-            Work::Job(job) => {
-                // Jobs contain what they run; this is for what they drop.
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.run(index))) {
-                    tracing::error!(
-                        message = super::panic_message(panic),
-                        "a job panicked at its end"
-                    );
-                }
-            }
-            Work::Frame(taken) => local.run(taken),
+    loop {
+        while let Some(job) = take(local, &mut picks) {
+            run(local, job);
         }
-        shared.busy[index].store(false, Ordering::Relaxed);
+        match search(local, &mut picks) {
+            Some(Work::Job(job)) => run(local, job),
+            Some(Work::Loot) => local.record().during(|| local.run_loot()),
+            Some(Work::Frame(taken)) => {
+                local.record().steals();
+                local.record().during_task(|| local.run(taken));
+            }
+            None => return,
+        }
     }
 }
 
-/// What to do next; `None` when the worker is to end.
-fn next_work(local: &Local, picks: &mut u32) -> Option<Work> {
-    if let Some(job) = take(local, picks) {
-        return Some(Work::Job(job));
+#[inline]
+fn run(local: &Local, job: Job) {
+    let shared = local.shared();
+    // Before it runs: who has its result finds it counted.
+    let ended = local.record().during_task(|| {
+        if shared.aborting.load(Ordering::Relaxed) {
+            job.drop_caught()
+        } else {
+            job.run_caught()
+        }
+    });
+    // Nobody waits for a detached closure; the others contain what they run, but not what they drop.
+    if let Err(panic) = ended {
+        tracing::error!(
+            message = super::panic_message(panic),
+            "a closure on a worker panicked"
+        );
     }
+}
+
+/// What to do next, when there was nothing at the first look; `None` when the worker is to end.
+#[cold]
+fn search(local: &Local, picks: &mut u32) -> Option<Work> {
     let shared = local.shared();
     shared.sleep.begin_search();
+    local.begin_search();
     loop {
         for _ in 0..SEARCH_ROUNDS {
-            let job = take(local, picks).map(Work::Job);
-            if let Some(work) = job.or_else(|| local.take_frame().map(Work::Frame)) {
+            let work = take(local, picks).map(Work::Job);
+            let work = work.or_else(|| local.loots_scopes().then_some(Work::Loot));
+            if let Some(work) = work.or_else(|| local.take_frame().map(Work::Frame)) {
                 shared.sleep.found(|| shared.has_work());
                 if shared.sleep.may_call() {
                     local.ask_all();
@@ -192,43 +310,93 @@ fn next_work(local: &Local, picks: &mut u32) -> Option<Work> {
             }
             local::pause();
         }
-        shared.sleep.sleep(|| {
+        let sleeps = || {
             local.ask_all();
-            shared.has_work() || shared.stopping.load(Ordering::SeqCst)
-        });
+            let stays = shared.has_work() || shared.stopping.load(Ordering::SeqCst);
+            if !stays {
+                local.record().parks();
+            }
+            stays
+        };
+        shared.sleep.sleep(sleeps);
     }
 }
 
-/// Takes a job: by priority, except that 2 picks of 16 begin lower, and those look at the shared
-/// queue before the worker's own, so that nothing starves.
+/// Picks of which 2 begin lower.
+const PICKS: u32 = 16;
+
+/// Takes a job: by priority, except that 2 picks of 16 begin lower, and those take turns at where jobs of normal priority wait,
+/// so that nothing starves.
+#[inline]
 fn take(local: &Local, picks: &mut u32) -> Option<Job> {
-    let (index, shared) = (local.index(), local.shared());
-    let (order, shared_first) = match *picks % 16 {
-        15 => ([Priority::Low, Priority::Normal, Priority::High], true),
-        7 => ([Priority::Normal, Priority::High, Priority::Low], true),
-        _ => ([Priority::High, Priority::Normal, Priority::Low], false),
-    };
-    let normal = || {
-        let job = if shared_first {
-            queued(shared, Priority::Normal).or_else(|| local.deque().pop())
-        } else {
-            local
-                .deque()
-                .pop()
-                .or_else(|| queued(shared, Priority::Normal))
-        };
-        job.or_else(|| steal(shared, index))
-    };
-    let job = order.into_iter().find_map(|priority| match priority {
-        Priority::Normal => normal(),
-        _ => queued(shared, priority),
-    });
+    // Most picks are of this kind, and a small job is moved about as little as can be.
+    if *picks % (PICKS / 2) != PICKS / 2 - 1 && local.shared().is_without(Priority::High) {
+        let newest = local.own().pop_newest();
+        if newest.is_some() {
+            *picks = picks.wrapping_add(1);
+            return newest;
+        }
+    }
+    let job = take_in_order(local, *picks);
     *picks = picks.wrapping_add(u32::from(job.is_some()));
     job
 }
 
+fn take_in_order(local: &Local, picks: u32) -> Option<Job> {
+    let order = match picks % PICKS {
+        15 => [Priority::Low, Priority::Normal, Priority::High],
+        7 => [Priority::Normal, Priority::High, Priority::Low],
+        _ => [Priority::High, Priority::Normal, Priority::Low],
+    };
+    order.into_iter().find_map(|priority| match priority {
+        Priority::Normal if picks % (PICKS / 2) == PICKS / 2 - 1 => {
+            take_in_turn(local, picks / PICKS)
+        }
+        Priority::Normal => take_normal(local),
+        _ => queued(local.shared(), priority),
+    })
+}
+
+fn take_normal(local: &Local) -> Option<Job> {
+    let (own, shared) = (local.own(), local.shared());
+    own.pop_newest()
+        .or_else(|| queued(shared, Priority::Normal))
+        .or_else(|| own.pop_below(|| shared.sleep.added()))
+        .or_else(|| fetch(local))
+        .or_else(|| local.steal())
+}
+
+/// Takes the oldest job of one of the four places where those of normal priority wait, each of which comes first at one turn: what
+/// always has a job holds none of the others back.
+fn take_in_turn(local: &Local, turn: u32) -> Option<Job> {
+    let (own, shared) = (local.own(), local.shared());
+    let oldest = |place| match place {
+        0 => take_one(&shared.outside),
+        1 => queued(shared, Priority::Normal),
+        2 => own.pop_oldest_of_backlog(),
+        _ => own.pop_oldest(),
+    };
+    let mut places = (0..4).map(|step| (turn + step) % 4);
+    places.find_map(oldest).or_else(|| local.steal())
+}
+
+/// Takes a closure from outside, and some more into the worker's own queue, from where others may have them.
+fn fetch(local: &Local) -> Option<Job> {
+    let queue = &local.shared().outside;
+    if queue.is_empty() {
+        None
+    } else {
+        let first = local.own().fetch(queue, FETCHED);
+        local.shared().sleep.added();
+        first
+    }
+}
+
 fn queued(shared: &Shared, priority: Priority) -> Option<Job> {
-    let queue = &shared.queues[priority as usize];
+    take_one(&shared.queues[priority as usize])
+}
+
+fn take_one(queue: &Injector<Job>) -> Option<Job> {
     if queue.is_empty() {
         None
     } else {
@@ -236,15 +404,34 @@ fn queued(shared: &Shared, priority: Priority) -> Option<Job> {
     }
 }
 
-fn steal(shared: &Shared, index: usize) -> Option<Job> {
-    let count = shared.stealers.len();
-    (1..count).find_map(|step| shared.stealers[(index + step) % count].steal())
-}
-
 impl Shared {
+    /// For so many workers, whose decks come with it.
+    pub(super) fn new(count: usize) -> (Self, Vec<OwnDeck>) {
+        let own: Vec<OwnDeck> = (0..count).map(|_| OwnDeck::new()).collect();
+        let shared = Self {
+            queues: std::array::from_fn(|_| Injector::new()),
+            outside: Injector::new(),
+            own: own.iter().map(|own| own.shared.clone()).collect(),
+            boards: (0..count).map(|_| Arc::new(Board::new())).collect(),
+            decks: (0..count).map(|_| Decks::default()).collect(),
+            records: (0..count).map(|_| Record::default()).collect(),
+            sleep: Sleep::new(),
+            stopping: AtomicBool::new(false),
+            aborting: AtomicBool::new(false),
+        };
+        (shared, own)
+    }
+
+    #[inline]
+    fn is_without(&self, priority: Priority) -> bool {
+        self.queues[priority as usize].is_empty()
+    }
+
     fn has_work(&self) -> bool {
         !self.queues.iter().all(Injector::is_empty)
-            || !self.stealers.iter().all(Stealer::is_empty)
+            || !self.outside.is_empty()
+            || !self.own.iter().all(|own| own.is_empty())
+            || !self.decks.iter().all(Decks::is_empty)
             || self.boards.iter().any(|board| board.look().is_some())
     }
 }

@@ -3,12 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod errors;
+mod histories;
 mod join;
+mod loops;
 mod nesting;
 mod pool;
 mod process;
 mod retries;
 mod scheduler;
+mod scope;
 mod settings;
 mod support;
 mod tree;
+mod workers;

@@ -1,0 +1,129 @@
+//! [`SchedulerBuilder`]: the settings of a scheduler.
+
+use std::io;
+use std::num::NonZero;
+use std::thread;
+
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+use super::Scheduler;
+use super::workers::{Setup, StartError, Workers};
+
+/// Collects the settings of a [`Scheduler`]; [`start`](Self::start) checks them.
+///
+/// ```
+/// use pepita_sched::scheduler::Scheduler;
+///
+/// let scheduler = Scheduler::builder().workers(2).name("render").stack_bytes(8 << 20).start()?;
+/// let name = scheduler.spawn(|| std::thread::current().name().map(str::to_owned));
+/// assert!(name.wait()?.is_some_and(|name| name.starts_with("render-")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct SchedulerBuilder {
+    workers: Option<usize>,
+    name: String,
+    stack_bytes: Option<usize>,
+    pins: bool,
+}
+
+/// Why there is no [`Scheduler`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchedulerBuildError {
+    /// Nobody would run anything.
+    #[error("a scheduler needs at least one worker")]
+    NoWorkers,
+    /// The name cannot be that of a thread.
+    #[error("the name {name:?} of a scheduler contains a NUL byte")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The CPUs that this process may use are not to be had, or a worker cannot be bound to its own.
+    #[error("a worker cannot be bound to a CPU")]
+    Affinity(#[source] io::Error),
+    /// The system starts no thread with that stack.
+    #[error("a worker thread cannot be started")]
+    Thread(#[source] io::Error),
+}
+
+impl SchedulerBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            workers: None,
+            name: "pepita".to_owned(),
+            stack_bytes: None,
+            pins: false,
+        }
+    }
+
+    /// Sets how many worker threads there are; one for each CPU that this process may use when left out.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets how the threads are named: `name-0`, `name-1`, …; `pepita` when left out. Linux shows the first 15 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the size of each worker's stack in bytes; that of the standard library's threads, 2 MiB, when left out. The system
+    /// rounds it up, and has a least one.
+    pub fn stack_bytes(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// Binds each worker to one of the CPUs that the calling thread may use, in their order; if there are more workers than CPUs,
+    /// some share one. Programs that tasks start inherit the CPU of their worker.
+    ///
+    /// That is worth it where nothing else runs: else a bound worker waits for its CPU while others are free.
+    pub fn pinned(mut self) -> Self {
+        self.pins = true;
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// [`SchedulerBuildError`] for a setting that cannot be, and if the system refuses a thread or its CPU.
+    pub fn start(self) -> Result<Scheduler, SchedulerBuildError> {
+        let count = self.workers.unwrap_or_else(default_workers);
+        if count == 0 {
+            return Err(SchedulerBuildError::NoWorkers);
+        }
+        if self.name.contains('\0') {
+            return Err(SchedulerBuildError::Name { name: self.name });
+        }
+        let cpus = if self.pins { cpus()? } else { Vec::new() };
+        let setup = Setup {
+            count,
+            name: &self.name,
+            stack_bytes: self.stack_bytes,
+            cpus: &cpus,
+        };
+        let workers = Workers::start(&setup).map_err(|error| match error {
+            StartError::Thread(error) => SchedulerBuildError::Thread(error),
+            StartError::Affinity(error) => SchedulerBuildError::Affinity(error),
+        })?;
+        Ok(Scheduler::of(workers))
+    }
+}
+
+/// One for each CPU that this process may use.
+pub(super) fn default_workers() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// The CPUs that the calling thread may use.
+fn cpus() -> Result<Vec<usize>, SchedulerBuildError> {
+    let set =
+        sched_getaffinity(None).map_err(|error| SchedulerBuildError::Affinity(error.into()))?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|cpu| set.is_set(*cpu))
+        .collect())
+}

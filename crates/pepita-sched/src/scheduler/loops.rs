@@ -1,0 +1,237 @@
+//! How a loop is shared: [`run`].
+//!
+//! A loop goes on by blocks on the thread that called it. While nobody wants work it is nothing but that loop. Else what is left
+//! stands in a word ([`Rest`]), and a join whose second half helps waits for a thief: it takes half of what is left, shares that in
+//! the same way, and comes again. So a loop is cut up where somebody is there to run a part, at any time while it runs, and parts of
+//! very different costs even out.
+//!
+//! Helpers take from the back, and one has run all of its half before it takes the next; so the results of parts are combined from
+//! left to right.
+
+use std::mem;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::join::join_sure;
+use super::local;
+use super::rest::Rest;
+
+/// A loop that is over in this time is not shared: the way to another worker takes as long.
+const ALONE: Duration = Duration::from_micros(3);
+
+/// The least time and the most time that a block should take: about what a thief costs, and how long one may wait to be heard.
+const SHORTEST: Duration = Duration::from_micros(1);
+const LONGEST: Duration = Duration::from_micros(16);
+
+/// Loops with fewer elements are shared without a look at how long an element takes.
+const FEW: usize = 16;
+
+/// A loop with more elements is run in pieces, one after the other.
+const PIECE: usize = u32::MAX as usize;
+
+/// What a loop does.
+struct Loop<L, C> {
+    /// Runs a part.
+    leaf: L,
+    /// Makes one result of those of two parts, the left one first.
+    combine: C,
+    /// Where the piece begins.
+    base: usize,
+    /// A part has panicked: nobody begins another one.
+    has_panicked: AtomicBool,
+}
+
+/// Says that a loop has panicked, if it is dropped.
+struct Alarm<'a>(&'a AtomicBool);
+
+impl Drop for Alarm<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How many elements a block has.
+struct Pace {
+    begin: Instant,
+    least: u32,
+    most: u32,
+}
+
+impl Pace {
+    fn new(least: u32) -> Self {
+        Self {
+            begin: Instant::now(),
+            least,
+            most: least.saturating_mul(16),
+        }
+    }
+
+    /// A block of `count` has ended: says how many the next one has, by how long an element took. What follows may take much
+    /// longer than what was, so blocks grow by steps.
+    fn learn(&mut self, count: u32) {
+        let now = Instant::now();
+        let took = u64::try_from((now - self.begin).as_nanos()).unwrap_or(u64::MAX);
+        self.begin = now;
+        let fit = |time: Duration| {
+            let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            let fit = time.saturating_mul(u64::from(count)) / took.max(1);
+            u32::try_from(fit)
+                .unwrap_or(u32::MAX)
+                .clamp(1, count.saturating_mul(4))
+        };
+        self.least = fit(SHORTEST);
+        self.most = fit(LONGEST);
+    }
+
+    fn size(&self, left: u32) -> u32 {
+        (left / 8).clamp(self.least, self.most.max(self.least))
+    }
+}
+
+impl<L, C, R> Loop<L, C>
+where
+    L: Fn(Range<usize>) -> R + Sync,
+    C: Fn(R, R) -> R + Sync,
+    R: Send,
+{
+    fn part(&self, range: Range<u32>) -> R {
+        (self.leaf)(self.base + range.start as usize..self.base + range.end as usize)
+    }
+
+    /// After a panic nothing is combined any more: parts between these may be missing.
+    fn both(&self, left: Option<R>, right: Option<R>) -> Option<R> {
+        match (left, right) {
+            (left, _) if self.has_panicked.load(Ordering::Relaxed) => left,
+            (Some(left), Some(right)) => Some((self.combine)(left, right)),
+            (left, right) => left.or(right),
+        }
+    }
+
+    /// Runs what is left, as long as nobody asks for work; `done` says how much that was.
+    fn unasked(&self, range: &Range<u32>, done: &mut u32) -> Option<R> {
+        let count = range.end - range.start;
+        let block = if count < 1024 {
+            count / 4 + 1
+        } else {
+            count / 16 + 1
+        };
+        let mut result = None;
+        while *done < count && local::spend_allowance() {
+            let begin = range.start + *done;
+            let end = range.end.min(begin.saturating_add(block));
+            result = self.both(result, Some(self.part(begin..end)));
+            *done = end - range.start;
+        }
+        result
+    }
+
+    /// Runs the whole.
+    fn piece(&self, mut range: Range<u32>) -> Option<R> {
+        let mut done = 0;
+        let mut result = self.unasked(&range, &mut done);
+        range.start += done;
+        let left = range.end - range.start;
+        let mut least = 1;
+        if left as usize >= FEW {
+            // How long does an element take? A few say it, unless they are over before the clock has moved.
+            let mut count = (left / 64).clamp(1, 8);
+            loop {
+                let mut pace = Pace::new(1);
+                let begin = pace.begin;
+                let end = range.start + count;
+                result = self.both(result, Some(self.part(range.start..end)));
+                range.start = end;
+                pace.learn(count);
+                let took = pace.begin - begin;
+                let left = range.end - end;
+                if took * (left / count) < ALONE {
+                    return match left {
+                        0 => result,
+                        _ => self.both(result, Some(self.part(range))),
+                    };
+                }
+                if took >= SHORTEST {
+                    least = pace.least;
+                    break;
+                }
+                count = (count * 8).min(left);
+            }
+        }
+        if range.is_empty() {
+            return result;
+        }
+        let rest = self.shared(range, least);
+        self.both(result, rest)
+    }
+
+    /// Runs a range together with who helps.
+    fn shared(&self, range: Range<u32>, least: u32) -> Option<R> {
+        let rest = Rest::new(&range, least);
+        let (left, right) = join_sure(|| self.work(&rest, least), || self.help(&rest));
+        self.both(left, right)
+    }
+
+    /// Runs what helpers leave. After a panic, the result lacks what was not run; the panic goes on in a join above.
+    fn work(&self, rest: &Rest, least: u32) -> Option<R> {
+        let mut pace = Pace::new(least);
+        let mut result = None;
+        let alarm = Alarm(&self.has_panicked);
+        while !self.has_panicked.load(Ordering::Relaxed)
+            && let Some(block) = rest.take(|left| pace.size(left))
+        {
+            let count = block.end - block.start;
+            result = self.both(result, Some(self.part(block)));
+            pace.learn(count);
+            rest.set_least(pace.least);
+            local::look_around();
+        }
+        mem::forget(alarm);
+        result
+    }
+
+    /// Takes halves of what is left, and runs them.
+    fn help(&self, rest: &Rest) -> Option<R> {
+        let mut result = None;
+        let alarm = Alarm(&self.has_panicked);
+        while !self.has_panicked.load(Ordering::Relaxed)
+            && let Some(half) = rest.halve()
+        {
+            // It lies left of the one before.
+            let more = self.shared(half, 1);
+            result = self.both(more, result);
+        }
+        mem::forget(alarm);
+        result
+    }
+}
+
+/// Runs `leaf` with parts of `0..count`, which together are all of it, and makes one result of theirs by `combine`, from left to
+/// right; `None` if `count` is 0.
+pub(super) fn run<R: Send>(
+    count: usize,
+    leaf: impl Fn(Range<usize>) -> R + Sync,
+    combine: impl Fn(R, R) -> R + Sync,
+) -> Option<R> {
+    if count == 0 {
+        return None;
+    }
+    if !local::is_worker() {
+        return Some(leaf(0..count));
+    }
+    let mut all = Loop {
+        leaf,
+        combine,
+        base: 0,
+        has_panicked: AtomicBool::new(false),
+    };
+    let mut result = None;
+    while all.base < count {
+        let length = (count - all.base).min(PIECE);
+        let piece = all.piece(0..u32::try_from(length).unwrap_or(u32::MAX));
+        result = all.both(result, piece);
+        all.base += length;
+    }
+    result
+}
