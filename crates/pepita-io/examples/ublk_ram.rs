@@ -10,16 +10,20 @@
 use std::error::Error;
 
 use pepita_io::RamDevice;
-use pepita_io::ublk::Server;
+use pepita_io::ublk::{Disk, Server};
+
+pub(crate) fn serve(mebibytes: u64) -> Result<Disk, Box<dyn Error>> {
+    let queues = std::thread::available_parallelism()?.get();
+    let server = Server::new().queues(u16::try_from(queues)?);
+    Ok(server.serve(RamDevice::new(mebibytes << 11))?)
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mebibytes = match std::env::args().nth(1) {
         Some(text) => text.parse()?,
         None => 64_u64,
     };
-    let queues = std::thread::available_parallelism()?.get();
-    let server = Server::new().queues(u16::try_from(queues)?);
-    let disk = server.serve(RamDevice::new(mebibytes << 11))?;
+    let disk = serve(mebibytes)?;
     println!(
         "{}: {mebibytes} MiB, {} queues of {} requests",
         disk.path().display(),

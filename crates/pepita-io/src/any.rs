@@ -52,6 +52,13 @@ impl AnyDevice {
     }
 }
 
+/// The same device, which others have as what it is.
+impl<D: BlockDevice + 'static> From<Arc<D>> for AnyDevice {
+    fn from(device: Arc<D>) -> Self {
+        Self { device }
+    }
+}
+
 impl BlockDevice for AnyDevice {
     type Lane<'d> = AnyLane<'d>;
 
@@ -89,8 +96,8 @@ impl Lane for AnyLane<'_> {
         self.lane.commit();
     }
 
-    fn poll(&mut self) -> usize {
-        self.lane.poll()
+    fn poll(&mut self) {
+        self.lane.poll();
     }
 
     fn descriptor(&self) -> Option<i32> {

@@ -9,6 +9,8 @@ mod any;
 #[cfg(feature = "std")]
 pub mod buf;
 #[cfg(feature = "std")]
+pub mod compose;
+#[cfg(feature = "std")]
 mod file;
 #[cfg(feature = "std")]
 mod handle;
@@ -25,6 +27,8 @@ pub mod ring;
 mod shared;
 #[cfg(feature = "std")]
 pub mod ublk;
+#[cfg(feature = "std")]
+mod zoned;
 
 #[cfg(feature = "std")]
 pub use any::{AnyDevice, AnyLane};
@@ -41,3 +45,5 @@ pub use local::{
 pub use null::{NullDevice, NullLane};
 #[cfg(feature = "std")]
 pub use ram::{RamDevice, RamLane};
+#[cfg(feature = "std")]
+pub use zoned::{ZonedRamDevice, ZonedRamLane};

@@ -78,9 +78,7 @@ impl Lane for NullLane {
     fn commit(&mut self) {}
 
     #[inline]
-    fn poll(&mut self) -> usize {
-        0
-    }
+    fn poll(&mut self) {}
 
     fn descriptor(&self) -> Option<i32> {
         None

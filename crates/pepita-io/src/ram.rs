@@ -18,6 +18,9 @@ const CHUNK: usize = (CHUNK_SECTORS as usize) << SECTOR_SHIFT;
 /// The most sectors of a request: 4 MiB, which front ends cut to what they can.
 const MAX_SECTORS: u32 = 8192;
 
+/// First sector, and count of sectors.
+type Place = (u64, u32);
+
 /// `None` where all bytes are zero.
 type Chunk = RwLock<Option<Box<[u8]>>>;
 
@@ -92,33 +95,33 @@ impl RamDevice {
 
     /// Does what `request` asks for.
     fn serve(&self, request: &Request) -> std::result::Result<(), Errno> {
+        let place = (request.sector(), request.nr_sectors());
         match request.op() {
-            RequestOp::Read => self.read(request),
-            RequestOp::Write => self.write(request),
-            RequestOp::Discard => self.zero(request, false),
+            RequestOp::Read => self.read(place, request),
+            RequestOp::Write => self.write(place, request),
+            RequestOp::Discard => self.zero(place, false),
             RequestOp::WriteZeroes => {
-                self.zero(request, request.flags().contains(RequestFlags::NOUNMAP))
+                self.zero(place, request.flags().contains(RequestFlags::NOUNMAP))
             }
             RequestOp::Flush => Ok(()),
             _ => Err(Errno::EOPNOTSUPP),
         }
     }
 
-    /// The chunks that `request` reaches, and the bytes of each.
+    /// The chunks that so many sectors from the first on reach, and the bytes of each.
     fn pieces(
         &self,
-        request: &Request,
+        (sector, nr_sectors): Place,
     ) -> std::result::Result<impl Iterator<Item = (&Chunk, Range<usize>)>, Errno> {
-        let end = request
-            .sector()
-            .checked_add(u64::from(request.nr_sectors()))
+        let end = sector
+            .checked_add(u64::from(nr_sectors))
             .filter(|end| *end <= self.geometry.capacity_sectors)
             .ok_or(Errno::EIO)?;
         // The capacity in bytes need not fit into 64 bits, the count of chunks is that of a slice.
         let chunk_of = |sector: u64| usize::try_from(sector / u64::from(CHUNK_SECTORS));
-        let first = chunk_of(request.sector()).map_err(|_| Errno::EIO)?;
-        let mut at = bytes_of(request.sector() % u64::from(CHUNK_SECTORS));
-        let mut left = bytes_of(end - request.sector());
+        let first = chunk_of(sector).map_err(|_| Errno::EIO)?;
+        let mut at = bytes_of(sector % u64::from(CHUNK_SECTORS));
+        let mut left = bytes_of(end - sector);
         let chunks = self.chunks.get(first..).unwrap_or_default();
         Ok(chunks.iter().map_while(move |chunk| {
             let here = at..CHUNK.min(at + left);
@@ -128,9 +131,10 @@ impl RamDevice {
         }))
     }
 
-    fn read(&self, request: &Request) -> std::result::Result<(), Errno> {
+    /// Fills the data of `request` with what is at `place`.
+    pub(crate) fn read(&self, place: Place, request: &Request) -> std::result::Result<(), Errno> {
         let mut sink = request.sink();
-        for (chunk, place) in self.pieces(request)? {
+        for (chunk, place) in self.pieces(place)? {
             match &*read(chunk) {
                 Some(bytes) => sink.write(&bytes[place])?,
                 None => sink.write_zeroes(place.len())?,
@@ -139,9 +143,10 @@ impl RamDevice {
         Ok(())
     }
 
-    fn write(&self, request: &Request) -> std::result::Result<(), Errno> {
+    /// Writes the data of `request` to `place`.
+    pub(crate) fn write(&self, place: Place, request: &Request) -> std::result::Result<(), Errno> {
         let mut source = request.source();
-        for (chunk, place) in self.pieces(request)? {
+        for (chunk, place) in self.pieces(place)? {
             let mut chunk = write(chunk);
             source.read(&mut allocated(&mut chunk)?[place])?;
         }
@@ -149,8 +154,8 @@ impl RamDevice {
     }
 
     /// Makes the range zero, and gives its memory back unless it has to stay.
-    fn zero(&self, request: &Request, keep: bool) -> std::result::Result<(), Errno> {
-        for (chunk, place) in self.pieces(request)? {
+    pub(crate) fn zero(&self, place: Place, keep: bool) -> std::result::Result<(), Errno> {
+        for (chunk, place) in self.pieces(place)? {
             let mut chunk = write(chunk);
             if keep {
                 allocated(&mut chunk)?[place].fill(0);
@@ -221,9 +226,7 @@ impl Lane for RamLane<'_> {
 
     fn commit(&mut self) {}
 
-    fn poll(&mut self) -> usize {
-        0
-    }
+    fn poll(&mut self) {}
 
     fn descriptor(&self) -> Option<i32> {
         None

@@ -79,13 +79,26 @@ impl Shared {
 
     /// # Safety
     /// * As [`Ring::push`].
+    #[inline(always)]
     unsafe fn push(&self, entry: IoUringSqe) -> Result<()> {
+        // SAFETY: the caller's duty.
+        if unsafe { self.ring.borrow_mut().push(entry) }.is_ok() {
+            return Ok(());
+        }
+        // SAFETY: the caller's duty.
+        unsafe { self.push_to_full(entry) }
+    }
+
+    /// # Safety
+    /// * As [`Ring::push`].
+    #[cold]
+    unsafe fn push_to_full(&self, entry: IoUringSqe) -> Result<()> {
         for _ in 0..3 {
+            let _ = self.submit();
             // SAFETY: the caller's duty.
             if unsafe { self.ring.borrow_mut().push(entry) }.is_ok() {
                 return Ok(());
             }
-            let _ = self.submit();
         }
         Err(KernelError::from_errno("io_uring_enter", Errno::EAGAIN))
     }
@@ -143,7 +156,7 @@ impl ThreadRing {
     ///
     /// # Safety
     /// * As [`Ring::push`]; bit 63 of its `user_data` is clear.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn push(&self, entry: IoUringSqe) -> Result<()> {
         // SAFETY: the caller's duty.
         unsafe { self.shared.push(entry) }
@@ -187,6 +200,16 @@ impl SharedRing {
         boxes[index].mail.clear();
         drop(boxes);
         Some(Self { shared, number })
+    }
+
+    /// The descriptor of the ring that lanes opened now are to share.
+    pub(crate) fn current_fd() -> Option<i32> {
+        CURRENT.with(|current| {
+            let current = current.borrow();
+            current
+                .as_ref()
+                .map(|(shared, _)| shared.ring.borrow().fd())
+        })
     }
 
     pub(crate) fn fd(&self) -> i32 {
@@ -318,7 +341,7 @@ mod tests {
                 .expect("a ring that works");
         }
 
-        fn poll(&mut self) -> usize {
+        fn poll(&mut self) {
             let _ = rustix::io::read(&self.bell, &mut [0; 8]);
             self.commit();
             let (mut own, mut called) = (Vec::new(), Vec::new());
@@ -326,10 +349,10 @@ mod tests {
             assert_eq!(own.len(), 0);
             called.sort_unstable();
             called.dedup();
-            let lanes = called.iter().map(|opener| usize::from(*opener));
-            let ended = lanes.map(|lane| self.lanes[lane].poll()).sum();
+            for opener in called {
+                self.lanes[usize::from(opener)].poll();
+            }
             self.commit();
-            ended
         }
 
         fn descriptor(&self) -> Option<i32> {

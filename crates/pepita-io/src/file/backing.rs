@@ -63,6 +63,10 @@ impl Backing {
             _ => return Err(FileDeviceError::Kind),
         };
         let read_only = read_only | reads_only(flags)?;
+        // What is read of it is as of any disk.
+        if is_block_device && !read_only && needs_order(stat.st_rdev) {
+            return Err(FileDeviceError::Zoned);
+        }
         let device_block = match is_block_device {
             true => {
                 rustix::fs::ioctl_blksszget(&file).map_err(|errno| failed("BLKSSZGET", errno))?
@@ -287,6 +291,11 @@ fn discard_granularity(device: u64) -> Option<u32> {
         return None;
     }
     Some(u32::try_from(number("discard_granularity")?).unwrap_or(0))
+}
+
+/// Whether the zones of a block device have to be written in order.
+fn needs_order(device: u64) -> bool {
+    attribute(device, "zoned").as_deref() == Some("host-managed")
 }
 
 /// What the kernel says of a block device's queue, or of that of its whole disk.

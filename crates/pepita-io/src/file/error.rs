@@ -18,8 +18,15 @@ pub enum FileDeviceError {
         /// What the kernel said.
         errno: Errno,
     },
+    /// Somebody else has locked the file; see [`FileOptions::locked`](super::FileOptions::locked).
+    Locked {
+        /// Its path.
+        path: PathBuf,
+    },
     /// It is neither a regular file nor a block device.
     Kind,
+    /// It is a block device whose zones have to be written in order. Read-only, it can be had.
+    Zoned,
     /// It was opened in a way that a device cannot use.
     OpenedWith {
         /// The `O_` flag.
@@ -53,7 +60,15 @@ impl fmt::Display for FileDeviceError {
                     _ => "",
                 })
             }
+            Self::Locked { path } => write!(
+                f,
+                "{} is locked by another program, which may be serving it too",
+                path.display()
+            ),
             Self::Kind => f.write_str("neither a regular file nor a block device"),
+            Self::Zoned => f.write_str(
+                "a zoned block device, which is not written anywhere; it can be had read-only",
+            ),
             Self::OpenedWith { flag } => write!(f, "a file that was opened with {flag}"),
             Self::NoDirect => {
                 f.write_str("the file was not opened with O_DIRECT, or has no such thing")
@@ -81,7 +96,9 @@ impl From<FileDeviceError> for KernelError {
     fn from(error: FileDeviceError) -> Self {
         match error {
             FileDeviceError::Open { errno, .. } => Self::from_errno("open", errno),
+            FileDeviceError::Locked { .. } => Self::from_errno("flock", Errno::EWOULDBLOCK),
             FileDeviceError::Kind => Self::from_errno("fstat", Errno::ENODEV),
+            FileDeviceError::Zoned => Self::from_errno("open a device", Errno::EOPNOTSUPP),
             FileDeviceError::OpenedWith { .. }
             | FileDeviceError::NoDirect
             | FileDeviceError::BlockSize { .. } => Self::from_errno("open a device", Errno::EINVAL),

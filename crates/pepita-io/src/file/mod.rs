@@ -137,7 +137,7 @@ impl Lane for FileLane<'_> {
     }
 
     #[inline]
-    fn poll(&mut self) -> usize {
+    fn poll(&mut self) {
         match &mut self.lane {
             Kind::Uring(lane) => lane.poll(),
             Kind::Threads(lane) => lane.poll(),

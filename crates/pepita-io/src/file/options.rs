@@ -1,6 +1,6 @@
 //! How a file becomes a device.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -45,6 +45,7 @@ pub enum Engine {
 pub struct FileOptions {
     read_only: bool,
     direct: bool,
+    locked: bool,
     block_size: Option<u32>,
     engine: Engine,
 }
@@ -55,6 +56,7 @@ impl FileOptions {
         Self {
             read_only: false,
             direct: false,
+            locked: false,
             block_size: None,
             engine: Engine::Uring,
         }
@@ -69,6 +71,13 @@ impl FileOptions {
     /// Past the page cache, with `O_DIRECT`. open(2)
     pub const fn direct(mut self) -> Self {
         self.direct = true;
+        self
+    }
+
+    /// Has [`open`](Self::open) lock a regular file as long as there is the device: against all others that lock it
+    /// too, or, read-only, against those that write. flock(2)
+    pub const fn locked(mut self) -> Self {
+        self.locked = true;
         self
     }
 
@@ -89,6 +98,7 @@ impl FileOptions {
     ///
     /// # Errors
     /// * [`FileDeviceError::Open`]: there is no such file, or it cannot be opened like this.
+    /// * [`FileDeviceError::Locked`]: somebody has it, and this was to be [`locked`](Self::locked).
     /// * As [`Self::from_file`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileDevice, FileDeviceError> {
         let path = path.as_ref();
@@ -106,7 +116,20 @@ impl FileOptions {
             .write(!self.read_only)
             .custom_flags(flags)
             .open(path);
-        self.from_file(file.map_err(failed)?)
+        let file = file.map_err(failed)?;
+        if self.locked && kind.is_file() {
+            let locked = match self.read_only {
+                true => file.try_lock_shared(),
+                false => file.try_lock(),
+            };
+            locked.map_err(|error| match error {
+                TryLockError::WouldBlock => FileDeviceError::Locked {
+                    path: path.to_owned(),
+                },
+                TryLockError::Error(error) => failed(error),
+            })?;
+        }
+        self.from_file(file)
     }
 
     /// Takes a file that is open. It is past the page cache if it was opened with `O_DIRECT`, and read-only if it

@@ -228,15 +228,13 @@ impl<'d> ThreadLane<'d> {
         }
     }
 
-    pub(super) fn poll(&mut self) -> usize {
+    pub(super) fn poll(&mut self) {
         self.commit();
         self.outbox.take(&mut self.ended);
-        let count = self.ended.len();
-        self.in_flight -= count;
+        self.in_flight -= self.ended.len();
         for (job, result) in self.ended.drain(..) {
             job.complete(result);
         }
-        count
     }
 
     pub(super) fn descriptor(&self) -> i32 {

@@ -203,18 +203,17 @@ impl<'d> UringLane<'d> {
     }
 
     #[inline]
-    pub(super) fn poll(&mut self) -> usize {
+    pub(super) fn poll(&mut self) {
         if let LaneRing::Own { bell, .. } = &self.ring {
             // First the bell: what completes from here on rings again.
             let _ = rustix::io::read(bell, &mut [0; 8]);
         }
         // Brings up what has completed, and sends what waits.
         self.commit();
-        let ended = self.reap();
+        self.reap();
         if !self.again.is_empty() {
             self.go_on();
         }
-        ended
     }
 
     pub(super) fn descriptor(&self) -> i32 {
@@ -251,7 +250,7 @@ impl<'d> UringLane<'d> {
 
     /// Takes completions, ends the jobs that are done, and notes the others in `again`.
     #[inline]
-    fn reap(&mut self) -> usize {
+    fn reap(&mut self) {
         let Self {
             backing,
             ring,
@@ -260,7 +259,6 @@ impl<'d> UringLane<'d> {
             again,
             ..
         } = self;
-        let mut ended = 0;
         ring.take(|cqe| {
             let Ok(number) = u16::try_from(cqe.user_data) else {
                 return;
@@ -275,7 +273,6 @@ impl<'d> UringLane<'d> {
                 Some(result) => {
                     free.push(number);
                     job.complete(result);
-                    ended += 1;
                 }
                 None => {
                     slot.job = Some(job);
@@ -283,7 +280,6 @@ impl<'d> UringLane<'d> {
                 }
             }
         });
-        ended
     }
 
     #[cold]

@@ -15,6 +15,7 @@ use pepita_sys::blk_mq::Geometry;
 use pepita_sys::error::{Errno, KernelError};
 use pepita_sys::ublk::*;
 
+use super::control::channel_path;
 use super::error::UblkError;
 use crate::ring::Region;
 
@@ -30,11 +31,15 @@ pub struct Channel {
 
 impl Channel {
     pub(super) fn open(info: &UblksrvCtrlDevInfo, geometry: Geometry) -> Result<Self, UblkError> {
-        let path = format!("/dev/ublkc{}", info.dev_id);
-        let file = File::options().read(true).write(true).open(path);
+        let mut options = File::options();
+        let file = options.read(true).write(true);
+        let file = file.open(channel_path(info.dev_id));
         let file = file.map_err(|error| {
             let (operation, errno) = ("open /dev/ublkcN", Errno::from(error));
             match errno {
+                Errno::EACCES | Errno::EPERM if info.flags & UBLK_F_UNPRIVILEGED_DEV != 0 => {
+                    UblkError::NotOurs { id: info.dev_id }
+                }
                 Errno::EACCES | Errno::EPERM => UblkError::Permission { operation, errno },
                 _ => KernelError::from_errno(operation, errno).into(),
             }

@@ -20,7 +20,7 @@ use pepita_sys::error::{Errno, KernelError};
 use pepita_sys::io_uring::{IoUringCqe, IoUringSqe, IoUringSqe128};
 use pepita_sys::ublk::*;
 
-use super::error::{UblkError, release};
+use super::error::{CONTROL, UblkError, release};
 use crate::ring::{Ring, RingConfig, Wait};
 
 /// Where the driver takes commands.
@@ -62,7 +62,51 @@ macro_rules! plain {
     )*};
 }
 
-plain!(UblksrvCtrlDevInfo, UblkParams, u64, [u64; CPU_WORDS]);
+plain!(
+    UblksrvCtrlDevInfo,
+    UblkParams,
+    u64,
+    Nothing,
+    [u64; CPU_WORDS]
+);
+
+/// Bytes that the path of a character device has in a command, with zeroes behind it, which the driver takes for its
+/// end.
+const PATH_BYTES: usize = 24;
+
+/// What a command for an unprivileged device leads to: the path of its character device, by which the driver sees
+/// whether the caller may do it, and then what the command is about.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct ByPath<T> {
+    path: [u8; PATH_BYTES],
+    value: T,
+}
+
+// SAFETY: plain: integers only, and the path keeps the value's alignment, so nothing is between them.
+unsafe impl<T: Plain> Plain for ByPath<T> {
+    const LEN: u16 = {
+        assert!(PATH_BYTES.is_multiple_of(align_of::<T>()));
+        T::LEN + PATH_BYTES.to_le_bytes()[0] as u16
+    };
+}
+
+/// What a command leads to that is about nothing.
+type Nothing = [u64; 0];
+
+/// The path of the character device `id`, as a command has it.
+fn path_of(id: u32) -> [u8; PATH_BYTES] {
+    let mut path = [0; PATH_BYTES];
+    for (to, from) in path.iter_mut().zip(channel_path(id).bytes()) {
+        *to = from;
+    }
+    path
+}
+
+/// Where the character device `id` is.
+pub(super) fn channel_path(id: u32) -> String {
+    format!("/dev/ublkc{id}")
+}
 
 /// The driver's control device. It may be used from any thread, by many at once.
 ///
@@ -121,9 +165,30 @@ impl Control {
     /// # Errors
     /// [`UblkError::NoDevice`]; what else the driver says.
     pub fn info(&self, id: u32) -> Result<UblksrvCtrlDevInfo, UblkError> {
+        let name = "UBLK_CMD_GET_DEV_INFO";
         let command = UblkCtrlCmd::new(UBLK_U_CMD_GET_DEV_INFO, id);
         let info = UblksrvCtrlDevInfo::default();
-        self.exchange("UBLK_CMD_GET_DEV_INFO", command, info)
+        match self.exchange_plainly(name, command, info) {
+            Err(UblkError::Command {
+                errno: Errno::EINVAL,
+                ..
+            }) => self.exchange_by_path(name, command, info),
+            answer => answer,
+        }
+    }
+
+    /// Whether the device `id` is an unprivileged one, by how the driver answers a command without a path.
+    fn wants_path(&self, id: u32) -> bool {
+        let command = UblkCtrlCmd::new(UBLK_U_CMD_GET_DEV_INFO, id);
+        let info = UblksrvCtrlDevInfo::default();
+        let refused = self.exchange_plainly("UBLK_CMD_GET_DEV_INFO", command, info);
+        matches!(
+            refused,
+            Err(UblkError::Command {
+                errno: Errno::EINVAL,
+                ..
+            })
+        )
     }
 
     /// The parameters of the device `id`.
@@ -162,16 +227,23 @@ impl Control {
     }
 
     /// Deletes the device `id`, stopping it first. Where somebody has its disk or its character device open, its
-    /// id becomes free when they close it; before Linux 6.9 that is waited for.
+    /// id becomes free when they close it; before Linux 6.9, and for an unprivileged device, that is waited for.
     ///
     /// # Errors
-    /// As [`Self::stop`].
+    /// As [`Self::stop`]; it is not deleted then.
     pub fn delete(&self, id: u32) -> Result<(), UblkError> {
+        // A deletion that waits for a request keeps everybody from adding and deleting; stopping keeps nobody.
+        self.stop(id)?;
         let name = "UBLK_CMD_DEL_DEV_ASYNC";
         match self.plain_command(name, UBLK_U_CMD_DEL_DEV_ASYNC, id, 0) {
-            Err(UblkError::TooOld { .. }) => {
-                self.plain_command("UBLK_CMD_DEL_DEV", UBLK_U_CMD_DEL_DEV, id, 0)
-            }
+            // Linux 6.12 does not let a user delete an unprivileged device so.
+            Err(
+                UblkError::TooOld { .. }
+                | UblkError::Command {
+                    errno: Errno::EINVAL,
+                    ..
+                },
+            ) => self.plain_command("UBLK_CMD_DEL_DEV", UBLK_U_CMD_DEL_DEV, id, 0),
             deleted => deleted,
         }
     }
@@ -214,11 +286,34 @@ impl Control {
         data: u64,
     ) -> Result<(), UblkError> {
         let command = UblkCtrlCmd::new(number, id).data(data);
-        self.run(name, command, Vec::<u64>::new()).map(drop)
+        self.exchange::<Nothing>(name, command, []).map(drop)
     }
 
-    /// A command with `value`, which comes back as the driver left it.
+    /// A command with `value`, which comes back as the driver left it. Where the device is an unprivileged one, the
+    /// command is asked for again with its path: a driver that wants one says `EINVAL` before it does anything.
     fn exchange<T: Plain>(
+        &self,
+        name: &'static str,
+        command: UblkCtrlCmd,
+        value: T,
+    ) -> Result<T, UblkError> {
+        let answer = self.exchange_plainly(name, command, value);
+        let is_invalid = matches!(
+            answer,
+            Err(UblkError::Command {
+                errno: Errno::EINVAL,
+                ..
+            })
+        );
+        let is_of_device =
+            command.cmd_op != UBLK_U_CMD_ADD_DEV && command.cmd_op != UBLK_U_CMD_GET_FEATURES;
+        if is_invalid && is_of_device && self.wants_path(command.cmd.dev_id) {
+            return self.exchange_by_path(name, command, value);
+        }
+        answer
+    }
+
+    fn exchange_plainly<T: Plain>(
         &self,
         name: &'static str,
         command: UblkCtrlCmd,
@@ -226,8 +321,25 @@ impl Control {
     ) -> Result<T, UblkError> {
         let mut kept = vec![value];
         let address = kept.as_mut_ptr().expose_provenance() as u64;
-        let kept = self.run(name, command.buffer(address, T::LEN), kept)?;
+        let command = match T::LEN {
+            0 => command,
+            len => command.buffer(address, len),
+        };
+        let kept = self.run(name, command, kept)?;
         Ok(kept[0])
+    }
+
+    fn exchange_by_path<T: Plain>(
+        &self,
+        name: &'static str,
+        command: UblkCtrlCmd,
+        value: T,
+    ) -> Result<T, UblkError> {
+        let path = path_of(command.cmd.dev_id);
+        let path_len = u16::from(PATH_BYTES.to_le_bytes()[0]);
+        let command = command.dev_path_len(path_len);
+        let answer = self.exchange_plainly(name, command, ByPath { path, value })?;
+        Ok(answer.value)
     }
 
     /// Runs a command on a thread of its own, which owns what the command leads to, and gives that back.
@@ -359,7 +471,7 @@ fn no_control(error: &io::Error) -> UblkError {
     let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
     match errno {
         Errno::EACCES | Errno::EPERM => UblkError::Permission {
-            operation: "open /dev/ublk-control",
+            operation: CONTROL,
             errno,
         },
         _ => UblkError::NoDriver {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pepita_sys::blk_mq::Geometry;
 use pepita_sys::ublk::*;
@@ -9,15 +10,14 @@ use pepita_sys::ublk::*;
 use super::channel::Channel;
 use super::control::Control;
 use super::error::UblkError;
-use super::params;
+use super::node::Node;
+use super::{owner, params};
 
 /// What every server of this crate asks for, and cannot do without.
 const NEEDED: u64 = UBLK_F_CMD_IOCTL_ENCODE;
 
 /// What changes how a device is served, and is not served so here.
 const UNSERVED: u64 = UBLK_F_SUPPORT_ZERO_COPY
-    | UBLK_F_UNPRIVILEGED_DEV
-    | UBLK_F_ZONED
     | UBLK_F_AUTO_BUF_REG
     | UBLK_F_BATCH_IO
     | UBLK_F_INTEGRITY
@@ -26,13 +26,19 @@ const UNSERVED: u64 = UBLK_F_SUPPORT_ZERO_COPY
 /// The most bytes of a request for which a server has memory for each tag.
 const IO_BYTES_MAX: u32 = 32 << 20;
 
+/// The greatest id. `UBLK_MAX_UBLKS`, v6.12
+const ID_MAX: u32 = (1 << 20) - 1;
+
+/// How long udev has to give a device to its owner.
+const OWNER_LIMIT: Duration = Duration::from_secs(15);
+
 /// Bytes of a page, of which the driver wants whole ones.
 const PAGE_BYTES: u32 = 4096;
 
 /// How a device is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceOptions {
-    /// The id, which is in the name of the disk; `None` lets the driver choose.
+    /// The id, which is in the name of the disk, 0 to 1,048,575; `None` lets the driver choose.
     pub id: Option<u32>,
     /// Count of queues, 1 to 4096; the driver makes at most one for each CPU.
     pub queues: u16,
@@ -46,6 +52,11 @@ pub struct DeviceOptions {
     /// * `UBLK_F_USER_RECOVERY`, `UBLK_F_USER_RECOVERY_REISSUE`: the disk outlives its server.
     /// * `UBLK_F_USER_COPY`: the queue's thread copies data, by a system call for each request (Linux 6.5). It
     ///   says when, so a tag's memory is never the driver's.
+    /// * `UBLK_F_UNPRIVILEGED_DEV`: the device belongs to the user who makes it, and needs no `CAP_SYS_ADMIN`; who
+    ///   has that gets an ordinary one, and is told that the flag was cleared. Neither recovery nor user copy go
+    ///   with it. udev has to give `/dev/ublkcN` to that user, which is waited for.
+    /// * `UBLK_F_ZONED`, with `UBLK_F_USER_COPY`: the device has zones (Linux 6.6, built with `CONFIG_BLK_DEV_ZONED`).
+    ///   [`Server`](super::Server) asks for both where the device to serve has some.
     /// * `UBLK_F_NEED_GET_DATA`: the driver asks where the data of each write goes.
     pub flags: u64,
 }
@@ -69,9 +80,41 @@ impl DeviceOptions {
         UblkError::check("the count of queues", self.queues.into(), 1, queues_max)?;
         let depth_max = UBLK_MAX_QUEUE_DEPTH.into();
         UblkError::check("the depth of a queue", self.depth.into(), 1, depth_max)?;
+        let id = self.id.unwrap_or(0).into();
+        UblkError::check("the id", id, 0, ID_MAX.into())?;
         let (bytes, page) = (self.max_io_bytes.into(), PAGE_BYTES.into());
         UblkError::check("the size of a request", bytes, page, IO_BYTES_MAX.into())
     }
+}
+
+/// Whether a device with `flags` has zones exactly if `geometry` has.
+fn check_zones(flags: u64, geometry: &Geometry) -> Result<(), UblkError> {
+    let (is_zoned, wants_zones) = (flags & UBLK_F_ZONED != 0, geometry.zones.is_some());
+    if is_zoned == wants_zones {
+        return Ok(());
+    }
+    Err(UblkError::Zones { is_zoned })
+}
+
+/// What the device `id` is, if it may wait for a server with `geometry`.
+pub(super) fn check_waiting(
+    control: &Control,
+    id: u32,
+    geometry: &Geometry,
+) -> Result<UblksrvCtrlDevInfo, UblkError> {
+    let info = control.info(id)?;
+    let wants_recovery = info.flags & UBLK_F_USER_RECOVERY != 0;
+    match info.state {
+        _ if !wants_recovery => return Err(UblkError::Unrecoverable { id }),
+        UBLK_S_DEV_DEAD => return Err(UblkError::Lost { id }),
+        UBLK_S_DEV_LIVE => return Err(UblkError::Busy { id }),
+        _ => {}
+    }
+    check_flags(info.flags)?;
+    check_zones(info.flags, geometry)?;
+    let served = params::of_geometry(geometry, info.max_io_buf_bytes)?;
+    params::check_alike(&control.params(id)?, &served)?;
+    Ok(info)
 }
 
 fn check_flags(flags: u64) -> Result<(), UblkError> {
@@ -84,6 +127,7 @@ fn check_flags(flags: u64) -> Result<(), UblkError> {
 /// Where a device is: what deletes it when nobody has it any more.
 struct Registered {
     control: Control,
+    node: Node,
     info: UblksrvCtrlDevInfo,
     /// `UBLK_F_` flags that were asked for.
     asked: u64,
@@ -97,7 +141,7 @@ impl Registered {
         if !std::mem::take(&mut self.is_ours) {
             return Ok(());
         }
-        match self.control.delete(self.info.dev_id) {
+        match self.node.delete(&self.control) {
             // Somebody else was faster.
             Err(UblkError::NoDevice { .. }) => Ok(()),
             deleted => deleted,
@@ -179,7 +223,15 @@ impl<S> Device<S> {
     /// # Errors
     /// As there.
     pub fn stop(&self) -> Result<(), UblkError> {
-        self.registered.control.stop(self.id())
+        self.registered.node.stop(&self.registered.control)
+    }
+
+    pub(super) fn control(&self) -> Control {
+        self.registered.control.clone()
+    }
+
+    pub(super) const fn node(&self) -> Node {
+        self.registered.node
     }
 
     /// Stops and deletes the device: see [`Control::delete`].
@@ -187,6 +239,7 @@ impl<S> Device<S> {
     /// # Errors
     /// As there.
     pub fn delete(mut self) -> Result<(), UblkError> {
+        self.registered.is_ours = true;
         self.registered.delete()
     }
 
@@ -205,27 +258,33 @@ impl Device<Added> {
     /// Makes a device.
     ///
     /// # Errors
-    /// [`UblkError::Limit`], [`UblkError::IdInUse`], [`UblkError::Permission`]; [`UblkError::TooOld`] before
-    /// Linux 6.4; [`UblkError::Unserved`] where the driver took other flags than those that mean something here; what
+    /// [`UblkError::Limit`], [`UblkError::IdInUse`], [`UblkError::Permission`]; [`UblkError::NotOurs`] where udev does
+    /// not give this user an unprivileged device within 15 seconds; [`UblkError::TooOld`] before
+    /// Linux 6.4; [`UblkError::Refused`] for zones where the kernel was built without them; [`UblkError::Unserved`] where the driver took other flags than those that mean something here; what
     /// else the driver says.
     pub fn add(control: &Control, options: &DeviceOptions) -> Result<Self, UblkError> {
         options.check()?;
         let asked = options.flags | NEEDED;
-        let info = control.add(UblksrvCtrlDevInfo {
+        let added = control.add(UblksrvCtrlDevInfo {
             nr_hw_queues: options.queues,
             queue_depth: options.depth,
             max_io_buf_bytes: options.max_io_bytes - options.max_io_bytes % PAGE_BYTES,
             dev_id: options.id.unwrap_or(u32::MAX),
             flags: asked,
             ..UblksrvCtrlDevInfo::default()
-        })?;
+        });
+        let info = added.map_err(|error| error.of_addition(options.flags))?;
         let registered = Registered {
             control: control.clone(),
+            node: Node::of(info.dev_id),
             info,
             asked,
             is_ours: true,
         };
         check_flags(info.flags)?;
+        if info.flags & UBLK_F_UNPRIVILEGED_DEV != 0 {
+            owner::wait(info.dev_id, OWNER_LIMIT)?;
+        }
         let state = Added(());
         Ok(Self { registered, state })
     }
@@ -233,8 +292,10 @@ impl Device<Added> {
     /// Gives it the parameters of `geometry`.
     ///
     /// # Errors
-    /// [`UblkError::Geometry`], [`UblkError::Limit`]; what the driver says.
+    /// [`UblkError::Geometry`], [`UblkError::Limit`]; [`UblkError::Zones`] where only one of both has zones; what the
+    /// driver says.
     pub fn set_params(self, geometry: &Geometry) -> Result<Device<Prepared>, UblkError> {
+        check_zones(self.info().flags, geometry)?;
         let params = params::of_geometry(geometry, self.info().max_io_buf_bytes)?;
         self.registered.control.set_params(self.id(), params)?;
         let geometry = Geometry {
@@ -253,25 +314,41 @@ impl Device<Prepared> {
     /// Takes over the device `id`, whose server is gone, to be served with `geometry`. Whatever goes wrong, the
     /// device is left as it is, until it has started.
     ///
+    /// From here on it is this server's or nobody's: the driver lets no other one have it unless all queues of this
+    /// one have fetched. So what may fail comes before, and the queues are attached at once. The threads that have
+    /// served it have to be at their end.
+    ///
     /// # Errors
     /// [`UblkError::NoDevice`]; [`UblkError::Busy`] while the old server is there or its requests come to rest;
-    /// [`UblkError::Capacity`]; `EINVAL` for a device that was added without `UBLK_F_USER_RECOVERY`.
+    /// [`UblkError::Unrecoverable`] for a device that was added without `UBLK_F_USER_RECOVERY`, [`UblkError::Lost`] for
+    /// one that has no disk, [`UblkError::TakenOver`] after another server; [`UblkError::Unlike`], [`UblkError::Zones`].
     pub fn recover(control: &Control, id: u32, geometry: &Geometry) -> Result<Self, UblkError> {
-        let (waiting, served) = (
-            control.params(id)?.basic.dev_sectors,
-            geometry.capacity_sectors,
-        );
-        if waiting != served {
-            return Err(UblkError::Capacity { waiting, served });
+        let info = check_waiting(control, id, geometry)?;
+        Self::take_over(control, &info, geometry)
+    }
+
+    /// As [`recover`](Self::recover), if the device is still as `seen`, for which queues have memory already.
+    pub(super) fn take_over(
+        control: &Control,
+        seen: &UblksrvCtrlDevInfo,
+        geometry: &Geometry,
+    ) -> Result<Self, UblkError> {
+        let id = seen.dev_id;
+        let info = check_waiting(control, id, geometry)?;
+        let shape = |info: &UblksrvCtrlDevInfo| {
+            let sizes = (info.nr_hw_queues, info.queue_depth, info.max_io_buf_bytes);
+            (sizes, info.flags)
+        };
+        if shape(&info) != shape(seen) {
+            return Err(UblkError::Busy { id });
         }
-        check_flags(control.info(id)?.flags)?;
-        control.start_recovery(id)?;
-        let info = control.info(id)?;
         let max_sectors = params::of_geometry(geometry, info.max_io_buf_bytes)?
             .basic
             .max_sectors;
+        control.start_recovery(id)?;
         let registered = Registered {
             control: control.clone(),
+            node: Node::of(id),
             info,
             asked: info.flags,
             is_ours: false,
@@ -301,15 +378,25 @@ impl Device<Prepared> {
     ///
     /// # Errors
     /// [`UblkError::TimedOut`] where not all tags fetch; what else the driver says.
-    pub fn start(mut self) -> Result<Device<Live>, UblkError> {
+    pub fn start(self) -> Result<Device<Live>, UblkError> {
+        self.start_or_back().map_err(|back| back.1)
+    }
+
+    /// As [`start`](Self::start), and gives the device back if it fails.
+    pub(super) fn start_or_back(mut self) -> Result<Device<Live>, Box<(Self, UblkError)>> {
         let (control, id) = (&self.registered.control, self.registered.info.dev_id);
-        if self.state.recovers {
-            control.end_recovery(id)?;
-        } else {
-            control.start(id)?;
+        let started = match self.state.recovers {
+            true => control.end_recovery(id),
+            false => control.start(id),
+        };
+        if let Err(error) = started {
+            return Err(Box::new((self, error)));
         }
         self.registered.is_ours = true;
-        self.registered.info = self.registered.control.info(id)?;
+        // Without the driver's word, it is what was asked for.
+        if let Ok(info) = self.registered.control.info(id) {
+            self.registered.info = info;
+        }
         let geometry = self.state.geometry;
         Ok(self.into_state(Live { geometry }))
     }

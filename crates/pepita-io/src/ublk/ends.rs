@@ -18,7 +18,7 @@
 use std::cell::UnsafeCell;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pepita_sys::blk_mq::{Completion, CompletionVtable, Request, RequestParts, Segment};
@@ -51,6 +51,8 @@ pub(super) struct Desk {
     others: Mutex<Vec<Note>>,
     bell: OwnedFd,
     stops: AtomicBool,
+    leaves: AtomicBool,
+    calls: AtomicBool,
 }
 
 // SAFETY: owner-only for `noted`; the rest is shared by design.
@@ -69,6 +71,8 @@ impl Desk {
             others: Mutex::default(),
             bell: crate::file::bell()?,
             stops: AtomicBool::new(false),
+            leaves: AtomicBool::new(false),
+            calls: AtomicBool::new(false),
         })
     }
 
@@ -81,6 +85,27 @@ impl Desk {
     pub(super) fn stop(&self) {
         self.stops.store(true, Ordering::Release);
         self.ring();
+    }
+
+    /// Asks the thread to go, whatever has not ended.
+    pub(super) fn leave(&self) {
+        self.leaves.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaves.load(Ordering::Acquire)
+    }
+
+    /// Asks the thread to let somebody have it for a moment.
+    pub(super) fn call(&self) {
+        self.calls.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Whether the thread was asked so since the last time.
+    pub(super) fn take_call(&self) -> bool {
+        self.calls.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -101,6 +126,8 @@ impl Desk {
 #[derive(Debug)]
 pub(super) struct OwnDesk {
     desk: Arc<Desk>,
+    /// Count of tags whose notes there is room for.
+    tags: usize,
     _one_thread: std::marker::PhantomData<*mut ()>,
 }
 
@@ -108,6 +135,7 @@ impl OwnDesk {
     pub(super) fn new() -> Result<Self, KernelError> {
         Ok(Self {
             desk: Arc::new(Desk::new()?),
+            tags: 0,
             _one_thread: std::marker::PhantomData,
         })
     }
@@ -116,14 +144,20 @@ impl OwnDesk {
         &self.desk
     }
 
-    /// Makes room for the notes of `depth` more tags, so that noting allocates nothing.
+    /// Makes room for the notes of `depth` more tags, so that noting allocates nothing. A tag has one note at most.
     pub(super) fn reserve(&mut self, depth: u16) {
+        self.tags += usize::from(depth);
         // SAFETY: owner-only: this value stays on the thread, and a vector's growth calls nobody.
         let noted = unsafe { &mut *self.desk.noted.get() };
-        noted.reserve(noted.capacity() + usize::from(depth));
+        noted.reserve(self.tags.saturating_sub(noted.len()));
         let mut others = self.desk.others();
-        let more = others.capacity() + usize::from(depth);
+        let more = self.tags.saturating_sub(others.len());
         others.reserve(more);
+    }
+
+    /// `depth` tags are gone.
+    fn release(&mut self, depth: u16) {
+        self.tags = self.tags.saturating_sub(depth.into());
     }
 
     /// Takes the last note of this thread's.
@@ -160,14 +194,32 @@ pub(super) struct Memory {
     /// For each tag its bytes, and once more as many for tags that are out of use.
     region: Region,
     places: Box<[Place]>,
+    /// Where the append of each tag has landed, until its end is noted.
+    landed: Box<[AtomicU64]>,
 }
+
+/// No sector: the end of an append that did not say where it landed.
+const NOWHERE: u64 = u64::MAX;
 
 // SAFETY: one-request for the places; the region is reached by the kernel, and by requests, which vouch for it.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
 
-static TABLE: CompletionVtable = CompletionVtable::new(end);
+static TABLE: CompletionVtable = CompletionVtable::new(end).with_landed(landed);
+
+/// Keeps the sector at which an append has landed, for the note of its end.
+///
+/// # Safety
+/// * kept: `memory` is a [`Memory`] that counts on the call of [`end`] that follows.
+unsafe fn landed(memory: *const (), tag: u16, sector: u64) {
+    // SAFETY: kept.
+    let queue = unsafe { &*memory.cast::<Memory>() };
+    if let Some(place) = queue.landed.get(usize::from(tag)) {
+        // The note, or the lock around it, brings it to the queue's thread.
+        place.store(sector, Ordering::Relaxed);
+    }
+}
 
 /// Notes the end of a request.
 ///
@@ -215,6 +267,7 @@ impl Memory {
             bytes,
             region: Region::anonymous(all)?,
             places: places.collect(),
+            landed: (0..depth).map(|_| AtomicU64::new(NOWHERE)).collect(),
         }))
     }
 
@@ -251,12 +304,26 @@ impl Memory {
         work(unsafe { std::slice::from_raw_parts_mut(self.base(tag), len) })
     }
 
+    /// Where the append of `tag` has landed, which has ended.
+    #[cold]
+    pub(super) fn landed(&self, tag: u16) -> Option<u64> {
+        let sector = self.landed.get(usize::from(tag))?.load(Ordering::Relaxed);
+        (sector != NOWHERE).then_some(sector)
+    }
+
+    /// Before there is an append of `tag`.
+    pub(super) fn forget_landed(&self, tag: u16) {
+        if let Some(place) = self.landed.get(usize::from(tag)) {
+            place.store(NOWHERE, Ordering::Relaxed);
+        }
+    }
+
     /// A request of `parts`, whose segments are `len` bytes of the tag's, if `check` takes it.
     ///
     /// # Safety
     /// * one-request: the tag has no request, and the kernel leaves its memory alone until the request has ended.
     /// * kept: the caller keeps this, or [leaves](Self::leave) it.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn request(
         self: &Arc<Self>,
         tag: u16,
@@ -309,6 +376,7 @@ impl Memory {
     /// notes of them are found.
     pub(super) fn leave(self: Arc<Self>, desk: &mut OwnDesk, mut out: u32) {
         self.owner.store(0, Ordering::Relaxed);
+        desk.release(self.depth);
         let is_ours = |note: &Note| note.queue == self.queue;
         // SAFETY: owner-only: the desk stays on its thread, and this calls nobody.
         let noted = unsafe { &mut *desk.desk.noted.get() };
@@ -342,159 +410,4 @@ impl std::fmt::Debug for Memory {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Weak;
-    use std::thread;
-
-    use pepita_sys::blk_mq::{RequestFlags, RequestOp};
-
-    use super::*;
-
-    const BYTES: usize = 4096;
-
-    fn queue() -> (OwnDesk, Arc<Memory>) {
-        let mut desk = OwnDesk::new().expect("an eventfd");
-        desk.reserve(4);
-        let memory = Memory::new(&desk, 3, 4, BYTES).expect("memory");
-        (desk, memory)
-    }
-
-    /// A read of one page into the memory of `tag`.
-    fn request(memory: &Arc<Memory>, tag: u16) -> Request {
-        let parts = RequestParts {
-            op: RequestOp::Read,
-            flags: RequestFlags::NONE,
-            queue_id: 0,
-            sector: 0,
-            nr_sectors: 8,
-            segments: &[],
-        };
-        // SAFETY: one-request: each test makes one for a tag; kept: the tests keep the memory, or leave it.
-        let request = unsafe { memory.request(tag, BYTES, &parts, |_| Ok(())) };
-        request.expect("a request")
-    }
-
-    fn notes(desk: &mut OwnDesk) -> Vec<(u16, u16, Result<(), Errno>)> {
-        let notes = std::iter::from_fn(|| desk.take());
-        notes
-            .map(|note| (note.queue, note.tag, note.result))
-            .collect()
-    }
-
-    /// Whether the thread has been rung since the last time.
-    fn is_rung(desk: &OwnDesk) -> bool {
-        rustix::io::read(&desk.shared().bell, &mut [0; 8]).is_ok()
-    }
-
-    #[test]
-    fn an_end_on_the_queue_s_thread_is_a_note_and_rings_nobody() {
-        let (mut desk, memory) = queue();
-        request(&memory, 1).complete(Ok(()));
-        request(&memory, 2).complete(Err(Errno::ENOSPC));
-        drop(request(&memory, 0));
-        assert!(!is_rung(&desk));
-        let ends = [
-            (3, 0, Err(Errno::EIO)),
-            (3, 2, Err(Errno::ENOSPC)),
-            (3, 1, Ok(())),
-        ];
-        assert_eq!(notes(&mut desk), ends);
-        // A tag's memory may be used again, and is its own.
-        let sink = request(&memory, 1);
-        sink.sink().write(&[7; BYTES]).expect("a page");
-        sink.complete(Ok(()));
-        // SAFETY: one-request: both have ended.
-        let bytes = unsafe { memory.with_bytes(1, BYTES, |bytes| bytes.to_vec()) };
-        assert!(bytes.iter().all(|byte| *byte == 7));
-        // SAFETY: one-request: as above.
-        let bytes = unsafe { memory.with_bytes(2, usize::MAX, |bytes| bytes.to_vec()) };
-        assert_eq!(bytes, [0; BYTES]);
-    }
-
-    #[test]
-    fn an_end_elsewhere_rings_the_thread_once() {
-        let (mut desk, memory) = queue();
-        let requests = [0, 1, 2].map(|tag| request(&memory, tag));
-        thread::scope(|scope| {
-            scope.spawn(|| requests.map(|request| request.complete(Ok(()))));
-        });
-        assert!(is_rung(&desk) && !is_rung(&desk));
-        assert_eq!(notes(&mut desk), []);
-        desk.take_others();
-        assert_eq!(notes(&mut desk).len(), 3);
-        let last = request(&memory, 3);
-        thread::spawn(move || drop(last)).join().expect("no panic");
-        assert!(is_rung(&desk));
-        desk.take_others();
-        assert_eq!(notes(&mut desk), [(3, 3, Err(Errno::EIO))]);
-    }
-
-    /// The memory of a queue that went while requests were out, some of which end where `end` has them end.
-    fn left_behind(end: fn(Vec<Request>)) {
-        let (mut desk, memory) = queue();
-        let here = request(&memory, 0);
-        let elsewhere = request(&memory, 1);
-        let late = vec![request(&memory, 2), request(&memory, 3)];
-        // Two have ended, and their notes were not taken.
-        here.complete(Ok(()));
-        thread::spawn(move || drop(elsewhere))
-            .join()
-            .expect("no panic");
-        let left: Weak<Memory> = Arc::downgrade(&memory);
-        memory.leave(&mut desk, 4);
-        assert!(left.upgrade().is_some(), "two requests have its memory");
-        late[0].sink().write(&[1; BYTES]).expect("a page");
-        end(late);
-        assert!(left.upgrade().is_none(), "nobody has it any more");
-        desk.take_others();
-        assert_eq!(notes(&mut desk), [], "and nobody hears of them");
-    }
-
-    #[test]
-    fn the_last_late_request_frees_the_memory_of_its_queue() {
-        left_behind(drop);
-        left_behind(|late| thread::spawn(|| drop(late)).join().expect("no panic"));
-        left_behind(|mut late| {
-            let last = late.pop().expect("two");
-            thread::spawn(|| drop(late)).join().expect("no panic");
-            last.complete(Ok(()));
-        });
-    }
-
-    #[test]
-    fn a_queue_without_requests_goes_at_once() {
-        let (mut desk, memory) = queue();
-        request(&memory, 0).complete(Ok(()));
-        let left = Arc::downgrade(&memory);
-        memory.leave(&mut desk, 1);
-        assert!(left.upgrade().is_none());
-        assert_eq!(notes(&mut desk), []);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_no_request() {
-        let (_desk, memory) = queue();
-        let parts = RequestParts {
-            op: RequestOp::Flush,
-            flags: RequestFlags::NONE,
-            queue_id: 0,
-            sector: u64::MAX,
-            nr_sectors: 0,
-            segments: &[],
-        };
-        for (tag, len) in [(4, 0), (u16::MAX, 0), (0, BYTES + 1), (0, usize::MAX)] {
-            // SAFETY: one-request, kept: there will be none.
-            let refused = unsafe { memory.request(tag, len, &parts, |_| Ok(())) };
-            assert_eq!(
-                refused.map(drop),
-                Err(Errno::EINVAL),
-                "{len} bytes of tag {tag}"
-            );
-        }
-        // SAFETY: as above.
-        let refused = unsafe { memory.request(0, 0, &parts, |_| Err(Errno::EPERM)) };
-        assert_eq!(refused.map(drop), Err(Errno::EPERM));
-        assert_eq!(memory.scrap(), memory.address(4));
-        assert_eq!(memory.address(1) - memory.address(0), BYTES as u64);
-    }
-}
+mod tests;

@@ -9,9 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use pepita_sys::blk_mq::{
-    Geometry, Lane, Request, RequestFlags, RequestOp, RequestParts, SECTOR_SHIFT,
-};
+use pepita_sys::blk_mq::{Geometry, Lane, Request, RequestFlags, RequestOp, RequestParts};
 use pepita_sys::error::Errno;
 use pepita_sys::io_uring::IoUringSqe;
 use pepita_sys::ublk::{
@@ -23,6 +21,7 @@ use super::channel::{Channel, Descriptors};
 use super::ends::{Memory, OwnDesk};
 use super::error::UblkError;
 use super::params;
+use super::thread::Opened;
 
 /// Ticks that a request may be out: between four and five of them have passed when it is too late.
 const TICKS: u32 = 5;
@@ -34,12 +33,16 @@ struct Tag {
     bytes: u32,
     /// Bytes to give to the driver after a success, where it does not fetch them.
     gives: u32,
+    /// The sector that the driver is told with the answer to an append; 0 with any other.
+    sector: u64,
     /// The tick at which its request was made.
     since: u32,
     /// The driver has it.
     is_fetching: bool,
     /// There is a request of it somewhere.
     is_out: bool,
+    /// That request is an append.
+    is_append: bool,
     /// That request has been answered.
     is_late: bool,
     /// The driver has it with memory that is nobody's.
@@ -48,10 +51,8 @@ struct Tag {
     is_over: bool,
 }
 
-/// What becomes of a tag that the driver has given us.
+/// What becomes of a tag that the driver has given us, if it is no request for the lane.
 pub(super) enum Arrived {
-    /// A request for the lane.
-    Request(Request),
     /// An answer for the driver: bytes, or an error number with its sign turned.
     Answer(i32),
     /// The driver asks where the data of a write goes.
@@ -94,18 +95,22 @@ pub(super) struct Queue<L> {
 impl<L: Lane> Queue<L> {
     pub(super) fn new(
         desk: &mut OwnDesk,
-        number: u16,
         channel: &Channel,
         queue_id: u16,
-        lane: L,
+        opened: Opened<L>,
     ) -> Result<Self, UblkError> {
         let info = channel.info();
         let most = u64::from(info.nr_hw_queues).saturating_sub(1);
         UblkError::check("the number of a queue", queue_id.into(), 0, most)?;
         let depth = info.queue_depth;
-        let bytes = info.max_io_buf_bytes as usize;
-        let memory = Memory::new(desk, number, depth, bytes)?;
+        let descriptors = channel.descriptors(queue_id)?;
         desk.reserve(depth);
+        let Opened {
+            number,
+            lane,
+            bell,
+            memory,
+        } = opened;
         Ok(Self {
             lane: Some(lane),
             kept: VecDeque::with_capacity(depth.into()),
@@ -116,9 +121,9 @@ impl<L: Lane> Queue<L> {
             out: 0,
             geometry: *channel.geometry(),
             is_user_copy: channel.is_user_copy(),
-            descriptors: channel.descriptors(queue_id)?,
+            descriptors,
             memory,
-            bell: None,
+            bell,
             is_listed: false,
             is_called: false,
             channel: channel.clone(),
@@ -187,7 +192,8 @@ impl<L: Lane> Queue<L> {
         let state = &mut self.tags[usize::from(tag)];
         state.is_fetching = true;
         if self.is_user_copy {
-            return 0;
+            // The driver takes none but with an append.
+            return std::mem::take(&mut state.sector);
         }
         state.has_scrap = state.is_out;
         if state.is_out {
@@ -198,47 +204,46 @@ impl<L: Lane> Queue<L> {
     }
 
     /// Takes the completion of a command of `tag`.
-    #[inline]
-    pub(super) fn arrived(&mut self, tag: u16, res: i32, now: u32) -> Arrived {
+    #[inline(always)]
+    pub(super) fn arrived(&mut self, tag: u16, res: i32, now: u32) -> Result<Request, Arrived> {
         let Some(state) = self.tags.get_mut(usize::from(tag)) else {
-            return Arrived::Broken(Errno::EPROTO);
+            return Err(Arrived::Broken(Errno::EPROTO));
         };
         if !state.is_fetching {
-            return Arrived::Broken(Errno::EPROTO);
+            return Err(Arrived::Broken(Errno::EPROTO));
         }
         state.is_fetching = false;
         if res != UBLK_IO_RES_OK {
-            if res == UBLK_IO_RES_NEED_GET_DATA {
-                return Arrived::Asks;
-            }
-            return self.ended(tag, res);
+            return Err(self.ended(tag, res));
         }
         if state.is_out {
             // Its memory is somebody's who does not come back.
-            return Arrived::Answer(-Errno::EIO.raw());
+            return Err(Arrived::Answer(-Errno::EIO.raw()));
         }
+        let has_scrap = state.has_scrap;
         let Some(desc) = self.descriptors.read(tag) else {
-            return Arrived::Broken(Errno::EPROTO);
+            return Err(Arrived::Broken(Errno::EPROTO));
         };
         let Some(op) = params::op(desc.op()) else {
-            return Arrived::Answer(-Errno::EOPNOTSUPP.raw());
+            return Err(Arrived::Answer(-Errno::EOPNOTSUPP.raw()));
         };
-        if state.has_scrap && op.writes_data() {
+        if has_scrap && op.writes_data() {
             // What is to be written went nowhere. None of it is done, says this, and it comes again.
-            return Arrived::Answer(0);
+            return Err(Arrived::Answer(0));
         }
-        self.request(tag, op, desc, now)
+        let request = self.request(tag, op, desc, now);
+        request.map_err(|errno| Arrived::Answer(-errno.raw()))
     }
 
     /// Makes a request of what the driver wants of `tag`.
-    #[inline]
-    fn request(&mut self, tag: u16, op: RequestOp, desc: UblkIoDesc, now: u32) -> Arrived {
-        let moves = op.reads_data() || op.writes_data();
-        let len = if moves {
-            (desc.nr_sectors as usize) << SECTOR_SHIFT
-        } else {
-            0
-        };
+    #[inline(always)]
+    fn request(
+        &mut self,
+        tag: u16,
+        op: RequestOp,
+        desc: UblkIoDesc,
+        now: u32,
+    ) -> Result<Request, Errno> {
         let flags = match desc.flags() {
             0 => RequestFlags::NONE,
             flags => params::flags(flags),
@@ -251,35 +256,82 @@ impl<L: Lane> Queue<L> {
             nr_sectors: desc.nr_sectors,
             segments: &[],
         };
+        let len = usize::try_from(parts.data_bytes()).unwrap_or(usize::MAX);
         if self.is_user_copy && op.writes_data() {
-            let take = |bytes: &mut [u8]| self.channel.take_data(self.queue_id, tag, bytes);
-            // SAFETY: one-request: the tag is not out, and the driver copies nothing.
-            if let Err(errno) = unsafe { self.memory.with_bytes(tag, len, take) } {
-                return Arrived::Answer(-errno.raw());
-            }
+            self.take_data(tag, len)?;
         }
         let check = |parts: &RequestParts<'_>| self.geometry.check(parts).map_err(Errno::from);
         // SAFETY: one-request: the tag is not out, and the driver has given it to us; kept: by this queue.
-        match unsafe { self.memory.request(tag, len, &parts, check) } {
-            Ok(request) => {
-                let state = &mut self.tags[usize::from(tag)];
-                // It fits: the tag's memory has as many bytes.
-                state.bytes = u32::try_from(len).unwrap_or(0);
-                if self.is_user_copy {
-                    state.gives = if op.reads_data() { state.bytes } else { 0 };
-                }
-                state.since = now;
-                state.is_out = true;
-                self.out += 1;
-                Arrived::Request(request)
-            }
-            Err(errno) => Arrived::Answer(-errno.raw()),
+        let request = unsafe { self.memory.request(tag, len, &parts, check) }?;
+        let state = &mut self.tags[usize::from(tag)];
+        // It fits: the tag's memory has as many bytes.
+        state.bytes = u32::try_from(len).unwrap_or(0);
+        state.since = now;
+        state.is_out = true;
+        self.out += 1;
+        if self.is_user_copy {
+            self.prepare_copy(tag, op, desc);
+        }
+        Ok(request)
+    }
+
+    /// Notes what there is to do after a success where we copy. Only there are zones, so nobody else asks for them.
+    #[cold]
+    fn prepare_copy(&mut self, tag: u16, op: RequestOp, desc: UblkIoDesc) {
+        let state = &mut self.tags[usize::from(tag)];
+        state.gives = if op.reads_data() { state.bytes } else { 0 };
+        state.is_append = op == RequestOp::ZoneAppend;
+        if op.is_zone_op() {
+            self.prepare_zone_op(tag, op, desc);
         }
     }
 
-    /// A tag that brings no request.
+    /// Notes what the answer to an operation on zones has besides.
+    fn prepare_zone_op(&mut self, tag: u16, op: RequestOp, desc: UblkIoDesc) {
+        let state = &mut self.tags[usize::from(tag)];
+        match op {
+            RequestOp::ZoneAppend => {
+                // If it fails, it is where it was to be.
+                state.sector = desc.start_sector;
+                self.memory.forget_landed(tag);
+            }
+            // The driver's buffer may have room for more zones than it asks for, and what an answer leaves it asks
+            // for again. It takes no more than the buffer has.
+            RequestOp::ZoneReport => state.bytes = self.channel.info().max_io_buf_bytes,
+            _ => {}
+        }
+    }
+
+    /// Takes the data of the write of `tag` from the driver.
+    #[cold]
+    fn take_data(&self, tag: u16, len: usize) -> Result<(), Errno> {
+        let take = |bytes: &mut [u8]| self.channel.take_data(self.queue_id, tag, bytes);
+        // SAFETY: one-request: the tag is not out, and the driver copies nothing.
+        unsafe { self.memory.with_bytes(tag, len, take) }
+    }
+
+    /// Gives a request to the lane. Without a lane its end is noted, as `EIO`.
+    #[inline(always)]
+    pub(super) fn submit(&mut self, request: Request) {
+        let Some(lane) = &mut self.lane else { return };
+        if !self.kept.is_empty() {
+            self.keep(request);
+        } else if let Err(request) = lane.submit(request) {
+            self.keep(request);
+        }
+    }
+
+    #[cold]
+    fn keep(&mut self, request: Request) {
+        self.kept.push_back(request);
+    }
+
+    /// A tag that brings no request, with the result `res`.
     #[cold]
     fn ended(&mut self, tag: u16, res: i32) -> Arrived {
+        if res == UBLK_IO_RES_NEED_GET_DATA {
+            return Arrived::Asks;
+        }
         let state = &mut self.tags[usize::from(tag)];
         if !state.is_over {
             state.is_over = true;
@@ -315,18 +367,34 @@ impl<L: Lane> Queue<L> {
             return None;
         }
         Some(match result {
-            Ok(()) if state.gives > 0 => self.give_data(tag),
+            Ok(()) if self.is_user_copy => self.finish_copy(tag),
             Ok(()) => state.bytes.cast_signed(),
             Err(errno) => -errno.raw().max(1),
         })
     }
 
+    /// Does what there is to do after the success of `tag` where we copy, and says what to answer.
+    #[cold]
+    fn finish_copy(&mut self, tag: u16) -> i32 {
+        let state = &mut self.tags[usize::from(tag)];
+        if state.gives > 0 {
+            return self.give_data(tag);
+        }
+        if state.is_append {
+            let Some(sector) = self.memory.landed(tag) else {
+                return -Errno::EIO.raw();
+            };
+            state.sector = sector;
+        }
+        state.bytes.cast_signed()
+    }
+
     /// Gives the data of the read of `tag` to the driver, and says what to answer.
     fn give_data(&self, tag: u16) -> i32 {
-        let bytes = self.tags[usize::from(tag)].gives;
+        let Tag { gives, bytes, .. } = self.tags[usize::from(tag)];
         let give = |bytes: &mut [u8]| self.channel.give_data(self.queue_id, tag, bytes);
         // SAFETY: one-request: the request has ended, and the driver copies nothing.
-        match unsafe { self.memory.with_bytes(tag, bytes as usize, give) } {
+        match unsafe { self.memory.with_bytes(tag, gives as usize, give) } {
             Ok(()) => bytes.cast_signed(),
             Err(errno) => -errno.raw(),
         }

@@ -5,20 +5,22 @@
 //! * tags-memory: a command leads to the memory of its tag, or to what is nobody's; a queue keeps both until the
 //!   driver has said that the tag is over, or leaks them.
 
+mod wakes;
+
 use std::any::Any;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pepita_sys::blk_mq::{BlockDevice, Lane};
 use pepita_sys::error::Errno;
-use pepita_sys::io_uring::{
-    IORING_CQE_F_MORE, IORING_POLL_ADD_MULTI, IoUringCqe, IoUringSqe, Timespec,
-};
+use pepita_sys::io_uring::{IORING_CQE_F_MORE, IoUringCqe, Timespec};
+use pepita_sys::ublk::UblksrvCtrlDevInfo;
 
 use super::channel::Channel;
-use super::ends::{Desk, OwnDesk};
+use super::ends::{Desk, Memory, OwnDesk};
 use super::error::UblkError;
 use super::queue::{Arrived, Queue};
 use crate::shared::ThreadRing;
@@ -103,6 +105,7 @@ pub struct QueueThread<L: Lane> {
     is_ticking: bool,
     is_stopping: bool,
     is_refusing: bool,
+    has_bell: bool,
     tick: Box<Timespec>,
     stop_tick: Box<Timespec>,
     /// What has to be told when all is over.
@@ -121,6 +124,25 @@ impl Stopper {
     pub fn hurry(&self) {
         self.desk.stop();
     }
+
+    /// Has the thread leave its queues to the driver, as they are.
+    pub(super) fn leave(&self) {
+        self.desk.leave();
+    }
+
+    /// Has the thread call the function of its [`run_with`](QueueThread::run_with) soon.
+    pub fn call(&self) {
+        self.desk.call();
+    }
+}
+
+/// What a queue has of its own before it is attached.
+pub(super) struct Opened<L> {
+    pub(super) number: u16,
+    pub(super) lane: L,
+    /// The descriptor of the lane that has to be waited for.
+    pub(super) bell: Option<i32>,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl<L: Lane> QueueThread<L> {
@@ -146,6 +168,7 @@ impl<L: Lane> QueueThread<L> {
             is_ticking: false,
             is_stopping: false,
             is_refusing: false,
+            has_bell: false,
             tick: Box::new((REQUEST_LIMIT / TICKS).into()),
             stop_tick: Box::new((STOP_LIMIT / TICKS).into()),
             error: None,
@@ -181,20 +204,52 @@ impl<L: Lane> QueueThread<L> {
     where
         D: BlockDevice<Lane<'d> = L>,
     {
+        let opened = self.open(channel.info(), device)?;
+        self.attach_opened(channel, queue_id, opened)
+    }
+
+    /// Opens a lane of `device` for the queue that is to be attached next, of the device of `info`.
+    pub(super) fn open<'d, D>(
+        &self,
+        info: &UblksrvCtrlDevInfo,
+        device: &'d D,
+    ) -> Result<Opened<L>, UblkError>
+    where
+        D: BlockDevice<Lane<'d> = L>,
+    {
         let free = self.queues.iter().position(Option::is_none);
         let index = free.unwrap_or(self.queues.len());
         let most = QUEUES_MAX as u64 - 1;
         UblkError::check("the count of queues", index as u64, 0, most)?;
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        if self.queues.is_empty() {
-            self.arm_bell()?;
-        }
-        let depth = channel.info().queue_depth;
+        let (depth, bytes) = (info.queue_depth, info.max_io_buf_bytes as usize);
         let lane = self.ring.open(number, || device.open_lane(depth))?;
         // Its entries go along with ours; else its descriptor is waited for by an entry.
         let bell = lane.descriptor().filter(|fd| *fd != self.ring.fd());
-        let mut queue = Queue::new(&mut self.desk, number, channel, queue_id, lane)?;
-        queue.bell = bell;
+        let memory = Memory::new(&self.desk, number, depth, bytes);
+        let memory = memory.map_err(|error| UblkError::QueueMemory {
+            bytes: u64::from(info.max_io_buf_bytes) * u64::from(depth),
+            errno: error.to_errno(),
+        })?;
+        Ok(Opened {
+            number,
+            lane,
+            bell,
+            memory,
+        })
+    }
+
+    /// As [`attach`](Self::attach), by a lane that is there. No code of the device runs.
+    pub(super) fn attach_opened(
+        &mut self,
+        channel: &Channel,
+        queue_id: u16,
+        opened: Opened<L>,
+    ) -> Result<(), UblkError> {
+        let number = opened.number;
+        let index = usize::from(number);
+        self.hear_bell()?;
+        let mut queue = Queue::new(&mut self.desk, channel, queue_id, opened)?;
         let depth = queue.depth();
         if index == self.queues.len() {
             self.queues.push(None);
@@ -218,11 +273,11 @@ impl<L: Lane> QueueThread<L> {
     /// Serves until all queues are over, which they are when their devices have been stopped.
     ///
     /// # Errors
-    /// [`UblkError::Queue`] where the driver refused a command, [`UblkError::Kernel`] where the ring does not work,
-    /// [`UblkError::Panicked`] where a device did. The queues are not over then: [`refuse`](Self::refuse) answers
-    /// what comes until they are.
+    /// [`UblkError::Queue`] where the driver refused a command, [`UblkError::Kernel`] where the ring does not work or a
+    /// lane's descriptor is none, [`UblkError::Panicked`] where a device did. The queues are not over then:
+    /// [`refuse`](Self::refuse) answers what comes until they are.
     pub fn run(&mut self) -> Result<(), UblkError> {
-        while self.live > 0 {
+        while self.live > 0 && !self.desk.shared().is_leaving() {
             let turned = panic::catch_unwind(AssertUnwindSafe(|| self.turn()));
             turned.unwrap_or_else(|panic| {
                 Err(UblkError::Panicked {
@@ -231,6 +286,35 @@ impl<L: Lane> QueueThread<L> {
             })?;
         }
         Ok(())
+    }
+
+    /// As [`run`](Self::run), and calls `visit` on this thread, between requests, at the beginning and after each
+    /// [`Stopper::call`]: to [attach](Self::attach) queues of more devices, while those that are there go on. It waits
+    /// for that also when no queue is there, until `visit` says `Break`; then it goes on as `run`.
+    ///
+    /// Devices outlive the thread, also those that come later: they have their places before it begins, such as
+    /// [`OnceLock`](std::sync::OnceLock)s, or stay for ever.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and what `visit` says.
+    pub fn run_with(
+        &mut self,
+        mut visit: impl FnMut(&mut Self) -> Result<ControlFlow<()>, UblkError>,
+    ) -> Result<(), UblkError> {
+        self.hear_bell()?;
+        let mut is_called = true;
+        loop {
+            if is_called && visit(self)?.is_break() {
+                return self.run();
+            }
+            let turned = panic::catch_unwind(AssertUnwindSafe(|| self.turn()));
+            turned.unwrap_or_else(|panic| {
+                Err(UblkError::Panicked {
+                    message: told(&*panic),
+                })
+            })?;
+            is_called = self.desk.shared().take_call();
+        }
     }
 
     /// Closes all lanes, answers what is out and what comes with `EIO`, and returns when all queues are over: for
@@ -254,7 +338,7 @@ impl<L: Lane> QueueThread<L> {
         self.desk.take_others();
         self.answer_all()?;
         self.give_up(true);
-        while self.live > 0 {
+        while self.live > 0 && !self.desk.shared().is_leaving() {
             match self.turn() {
                 Ok(()) | Err(UblkError::Queue { .. }) => {}
                 Err(error) => return Err(error),
@@ -319,7 +403,7 @@ impl<L: Lane> QueueThread<L> {
     }
 
     /// A command has completed.
-    #[inline]
+    #[inline(always)]
     fn arrived(&mut self, cqe: IoUringCqe) {
         let [t0, t1, q0, q1, ..] = cqe.user_data.to_le_bytes();
         let (number, tag) = (u16::from_le_bytes([q0, q1]), u16::from_le_bytes([t0, t1]));
@@ -327,22 +411,24 @@ impl<L: Lane> QueueThread<L> {
             return;
         };
         match queue.arrived(tag, cqe.res, self.now) {
-            Arrived::Request(request) => {
-                let Some(lane) = &mut queue.lane else {
-                    // Its end is noted, as EIO.
-                    drop(request);
-                    return;
-                };
-                if !queue.kept.is_empty() {
-                    queue.kept.push_back(request);
-                } else if let Err(request) = lane.submit(request) {
-                    queue.kept.push_back(request);
-                }
-                if queue.out() > 0 && !queue.is_listed {
+            Ok(request) => {
+                queue.submit(request);
+                if !queue.is_listed {
                     queue.is_listed = true;
                     self.listed.push(number);
                 }
             }
+            Err(arrived) => self.arrived_without_request(number, tag, arrived),
+        }
+    }
+
+    /// A command has completed, and is not a request for the lane.
+    #[cold]
+    fn arrived_without_request(&mut self, number: u16, tag: u16, arrived: Arrived) {
+        let Some(Some(queue)) = self.queues.get_mut(usize::from(number)) else {
+            return;
+        };
+        match arrived {
             Arrived::Answer(answer) => self.answers.push_back((number, tag, answer)),
             Arrived::Asks => {
                 let entry = queue.get_data(tag);
@@ -379,11 +465,7 @@ impl<L: Lane> QueueThread<L> {
                 }
                 result
             }
-            LANE => {
-                let number = u16::from_le_bytes([n0, n1]);
-                self.list(number, true);
-                Ok(())
-            }
+            LANE => self.lane_rang(u16::from_le_bytes([n0, n1]), cqe.res),
             TICK => {
                 self.is_ticking = false;
                 self.ticked()
@@ -447,29 +529,24 @@ impl<L: Lane> QueueThread<L> {
     #[inline]
     fn answer_all(&mut self) -> Result<(), UblkError> {
         while let Some((number, tag, answer)) = self.answers.pop_front() {
-            self.answer(number, tag, answer)?;
+            if let Some(Some(queue)) = self.queues.get_mut(usize::from(number)) {
+                let entry = queue.commit(tag, answer);
+                // SAFETY: tags-memory.
+                unsafe { self.ring.push(entry) }?;
+            }
         }
         while let Some(note) = self.desk.take() {
             let Some(Some(queue)) = self.queues.get_mut(usize::from(note.queue)) else {
                 continue;
             };
-            let answer = queue.noted(note.tag, note.result);
+            if let Some(answer) = queue.noted(note.tag, note.result) {
+                let entry = queue.commit(note.tag, answer);
+                // SAFETY: tags-memory.
+                unsafe { self.ring.push(entry) }?;
+            }
             if !queue.kept.is_empty() {
                 self.list(note.queue, false);
             }
-            if let Some(answer) = answer {
-                self.answer(note.queue, note.tag, answer)?;
-            }
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn answer(&mut self, number: u16, tag: u16, answer: i32) -> Result<(), UblkError> {
-        if let Some(Some(queue)) = self.queues.get_mut(usize::from(number)) {
-            let entry = queue.commit(tag, answer);
-            // SAFETY: tags-memory.
-            unsafe { self.ring.push(entry) }?;
         }
         Ok(())
     }
@@ -497,46 +574,7 @@ impl<L: Lane> QueueThread<L> {
                 .extend(late.into_iter().map(|tag| (number, tag, answer)));
         }
     }
-
-    /// Has the bell wake the thread, time and again.
-    fn arm_bell(&self) -> Result<(), UblkError> {
-        let bell = self.desk.shared().bell();
-        let entry = IoUringSqe::poll_add(bell, READABLE, IORING_POLL_ADD_MULTI).user_data(BELL);
-        // SAFETY: the entry leads nowhere.
-        Ok(unsafe { self.ring.push(entry) }?)
-    }
-
-    /// Has a lane's descriptor wake the thread, once: a lane is to be polled as long as it is readable.
-    #[inline]
-    fn arm_lane(&self, number: u16) -> Result<(), UblkError> {
-        let Some(Some(queue)) = self.queues.get(usize::from(number)) else {
-            return Ok(());
-        };
-        let Some(bell) = queue.bell else {
-            return Ok(());
-        };
-        let entry = IoUringSqe::poll_add(bell, READABLE, 0).user_data(LANE | u64::from(number));
-        // SAFETY: the entry leads nowhere.
-        Ok(unsafe { self.ring.push(entry) }?)
-    }
-
-    fn arm_tick(&mut self) -> Result<(), UblkError> {
-        self.is_ticking = true;
-        let entry = IoUringSqe::timeout(&raw const *self.tick, 0, 0).user_data(TICK);
-        // SAFETY: the time is in a box of this value's, which is dropped after the ring has read it, or never was
-        // to; a change meanwhile is another time.
-        Ok(unsafe { self.ring.push(entry) }?)
-    }
-
-    fn arm_stop_tick(&self) -> Result<(), UblkError> {
-        let entry = IoUringSqe::timeout(&raw const *self.stop_tick, 0, 0).user_data(STOP_TICK);
-        // SAFETY: as above.
-        Ok(unsafe { self.ring.push(entry) }?)
-    }
 }
-
-/// `POLLIN`, as an entry has it.
-const READABLE: u32 = libc::POLLIN.cast_unsigned() as u32;
 
 impl<L: Lane> Drop for QueueThread<L> {
     fn drop(&mut self) {

@@ -1,5 +1,7 @@
 //! Tests on the running kernel.
 
+mod callers;
+mod compose;
 mod file;
 mod filter;
 mod handle;
@@ -7,3 +9,4 @@ mod local;
 mod ram;
 mod ring;
 mod ublk;
+mod zoned;

@@ -1,19 +1,24 @@
 //! Disks that this process serves to the lab's kernel.
 
 mod devices;
+mod examples;
 mod faults;
 mod lifecycle;
 mod recovery;
+mod zoned;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, mpsc};
 
 use pepita_io::buf::AlignedBuf;
-use pepita_io::ublk::{Control, Device, DeviceOptions, Disk, QueueThread, Server};
+use pepita_io::ublk::{Channel, Control, Device, DeviceOptions, Disk, QueueThread, Server};
 use pepita_io::{AnyDevice, AnyLane, Engine, FileDevice, FileOptions, NullDevice, RamDevice};
 use pepita_sys::blk_mq::conformance::Conformance;
 use pepita_sys::blk_mq::{BlockDevice, Geometry, WriteCache};
@@ -244,7 +249,7 @@ fn many_devices_are_served_by_one_thread() {
     let channels = prepared
         .each_ref()
         .map(|prepared| prepared.channel().expect("its channel"));
-    let (begun, begins) = std::sync::mpsc::channel();
+    let (begun, begins) = mpsc::channel();
     let serve = || {
         let mut thread: QueueThread<AnyLane<'_>> = QueueThread::new(32).expect("a ring");
         for (channel, device) in channels.into_iter().zip(&devices) {
@@ -268,6 +273,133 @@ fn many_devices_are_served_by_one_thread() {
         for device in live {
             device.stop().expect("stopped");
         }
+        server.join().expect("its end");
+    });
+}
+
+#[test]
+fn a_hundred_devices_are_served_by_one_thread() {
+    let test = "a_hundred_devices_are_served_by_one_thread";
+    if !in_lab(test) {
+        return;
+    }
+    if !is_full() {
+        println!("SKIPPED: {test}: only in the full set");
+        return;
+    }
+    let devices: Vec<RamDevice> = (0..128).map(|_| RamDevice::new(2048)).collect();
+    let control = Control::open().expect("the driver");
+    let prepare = |device: &RamDevice| {
+        let added = Device::add(&control, &DeviceOptions::default()).expect("added");
+        added.set_params(&device.geometry()).expect("parameters")
+    };
+    let prepared: Vec<_> = devices.iter().map(prepare).collect();
+    let channels: Vec<Channel> = prepared
+        .iter()
+        .map(|prepared| prepared.channel().expect("its channel"))
+        .collect();
+    let (begun, begins) = mpsc::channel();
+    let serve = || {
+        let mut thread = QueueThread::new(8192).expect("a ring");
+        for (channel, device) in channels.into_iter().zip(&devices) {
+            thread.attach(&channel, 0, device).expect("a queue");
+        }
+        begun.send(()).expect("heard");
+        thread.run().expect("until all are over");
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(serve);
+        begins.recv().expect("begun");
+        let start = |prepared: Device<_>| prepared.start().expect("a disk");
+        let live: Vec<_> = prepared.into_iter().map(start).collect();
+        let disks: Vec<Direct> = live.iter().map(|live| Direct::open(&live.path())).collect();
+        for (byte, disk) in (1..).zip(&disks) {
+            disk.write(7, byte).expect("written");
+        }
+        for (byte, disk) in (1..).zip(&disks) {
+            disk.expect(7, byte);
+        }
+        drop(disks);
+        for device in live {
+            device.stop().expect("stopped");
+        }
+        server.join().expect("its end");
+    });
+}
+
+/// Writes and reads until `is_over`.
+fn use_until(path: &Path, is_over: &AtomicBool) {
+    let disk = Direct::open(path);
+    let mut round = 0;
+    while !is_over.load(Ordering::SeqCst) || round < 10 {
+        disk.write(round % 64, round.to_le_bytes()[0])
+            .expect("written");
+        disk.expect(round % 64, round.to_le_bytes()[0]);
+        round += 1;
+    }
+    println!("{round} writes and reads while others came");
+}
+
+#[test]
+fn devices_come_to_a_thread_that_serves_others() {
+    if !in_lab("devices_come_to_a_thread_that_serves_others") {
+        return;
+    }
+    let places: [OnceLock<AnyDevice>; 3] = Default::default();
+    let control = Control::open().expect("the driver");
+    let (give, given) = mpsc::channel::<(usize, Channel)>();
+    let (tell, told) = mpsc::channel();
+    let done = AtomicBool::new(false);
+    let (places, done) = (&places, &done);
+    let serve = move || {
+        let mut thread: QueueThread<AnyLane<'_>> = QueueThread::new(16).expect("a ring");
+        let mut stopper = Some(thread.stopper());
+        let ended = thread.run_with(|thread| {
+            for (number, channel) in given.try_iter() {
+                let device = places[number].get().expect("it is there");
+                thread.attach(&channel, 0, device)?;
+            }
+            // Whoever waits is told of what is attached now.
+            tell.send(stopper.take()).expect("heard");
+            Ok(match done.load(Ordering::SeqCst) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        });
+        ended.expect("until all are over");
+    };
+    std::thread::scope(|scope| {
+        let server = scope.spawn(serve);
+        let stopper = told.recv().expect("begun").expect("the first word");
+        let add = |number: usize| {
+            let device = places[number].get_or_init(|| AnyDevice::new(RamDevice::new(8192)));
+            let options = DeviceOptions::default();
+            let added = Device::add(&control, &options).expect("added");
+            let prepared = added.set_params(&device.geometry()).expect("parameters");
+            let channel = prepared.channel().expect("its channel");
+            give.send((number, channel)).expect("heard");
+            stopper.call();
+            told.recv().expect("attached");
+            prepared.start().expect("a disk")
+        };
+        let first = add(0);
+        let is_over = AtomicBool::new(false);
+        let [second, third] = std::thread::scope(|scope| {
+            scope.spawn(|| use_until(&first.path(), &is_over));
+            let others = [1, 2].map(add);
+            is_over.store(true, Ordering::SeqCst);
+            others
+        });
+        first.delete().expect("deleted");
+        for (byte, device) in (1..).zip([second, third]) {
+            let disk = Direct::open(&device.path());
+            disk.write(7, byte).expect("written");
+            disk.expect(7, byte);
+            drop(disk);
+            device.delete().expect("deleted");
+        }
+        done.store(true, Ordering::SeqCst);
+        stopper.call();
         server.join().expect("its end");
     });
 }

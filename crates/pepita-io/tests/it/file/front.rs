@@ -15,12 +15,14 @@ use rustix::fd::BorrowedFd;
 type End = Result<(), Errno>;
 
 /// One request: its memory, which begins `skip` bytes behind a page's border, and how it ended.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     memory: UnsafeCell<Vec<u8>>,
     start: usize,
     len: usize,
     segment: Segment,
     end: Mutex<Option<End>>,
+    /// Where an append is.
+    landed: Mutex<Option<u64>>,
     has_ended: AtomicBool,
 }
 
@@ -29,7 +31,13 @@ unsafe impl Sync for Asked {}
 // SAFETY: as above.
 unsafe impl Send for Asked {}
 
-static VTABLE: CompletionVtable = CompletionVtable::new(ended);
+static VTABLE: CompletionVtable = CompletionVtable::new(ended).with_landed(landed);
+
+unsafe fn landed(context: *const (), _tag: u16, sector: u64) {
+    // SAFETY: *callable*: `ended`, which follows, takes the reference.
+    let asked = unsafe { &*context.cast::<Asked>() };
+    *asked.landed.lock().expect("no panic") = Some(sector);
+}
 
 unsafe fn ended(context: *const (), _tag: u16, result: End) {
     // SAFETY: *callable*: `request` gave a reference away for this call.
@@ -40,12 +48,17 @@ unsafe fn ended(context: *const (), _tag: u16, result: End) {
 
 impl Asked {
     /// How it ended; `None` if it has not.
-    pub(super) fn end(&self) -> Option<End> {
+    pub(crate) fn end(&self) -> Option<End> {
         *self.end.lock().expect("no panic")
     }
 
+    /// Where it landed, for an append that told.
+    pub(crate) fn landed(&self) -> Option<u64> {
+        *self.landed.lock().expect("no panic")
+    }
+
     /// The memory, after the end.
-    pub(super) fn data(&self) -> &[u8] {
+    pub(crate) fn data(&self) -> &[u8] {
         assert!(self.has_ended.load(Ordering::Acquire), "it is the device's");
         // SAFETY: the request has ended, and nobody writes any more.
         let memory = unsafe { &*self.memory.get() };
@@ -54,7 +67,7 @@ impl Asked {
 }
 
 /// A request with `data`, which begins `skip` bytes behind a page's border.
-pub(super) fn request(
+pub(crate) fn request(
     op: RequestOp,
     flags: RequestFlags,
     sector: u64,
@@ -72,6 +85,7 @@ pub(super) fn request(
         len: data.len(),
         segment,
         end: Mutex::new(None),
+        landed: Mutex::new(None),
         has_ended: AtomicBool::new(false),
     });
     let context = Arc::into_raw(Arc::clone(&asked)).cast();
@@ -92,13 +106,17 @@ pub(super) fn request(
 }
 
 /// Waits until `asked` has ended.
-pub(super) fn wait(lane: &mut dyn Lane, asked: &Asked) -> End {
+pub(crate) fn wait(lane: &mut dyn Lane, asked: &Asked) -> End {
     lane.commit();
     loop {
         if let Some(end) = asked.end() {
             return end;
         }
-        let fd = lane.descriptor().expect("it has one");
+        let Some(fd) = lane.descriptor() else {
+            // It ends on a thread of somebody's.
+            std::thread::yield_now();
+            continue;
+        };
         // SAFETY: the lane has it open.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
@@ -111,7 +129,7 @@ pub(super) fn wait(lane: &mut dyn Lane, asked: &Asked) -> End {
 }
 
 /// Does one request, whose memory is aligned; gives its data back.
-pub(super) fn ask(
+pub(crate) fn ask(
     lane: &mut dyn Lane,
     op: RequestOp,
     flags: RequestFlags,
@@ -125,7 +143,7 @@ pub(super) fn ask(
     Ok(asked.data().to_vec())
 }
 
-pub(super) fn read(lane: &mut dyn Lane, sector: u64, nr_sectors: u32) -> Result<Vec<u8>, Errno> {
+pub(crate) fn read(lane: &mut dyn Lane, sector: u64, nr_sectors: u32) -> Result<Vec<u8>, Errno> {
     let data = vec![0xee; nr_sectors as usize * 512];
     ask(
         lane,
@@ -137,7 +155,7 @@ pub(super) fn read(lane: &mut dyn Lane, sector: u64, nr_sectors: u32) -> Result<
     )
 }
 
-pub(super) fn write(lane: &mut dyn Lane, sector: u64, data: &[u8]) -> Result<(), Errno> {
+pub(crate) fn write(lane: &mut dyn Lane, sector: u64, data: &[u8]) -> Result<(), Errno> {
     let nr_sectors = u32::try_from(data.len() / 512).expect("few");
     ask(
         lane,
@@ -151,7 +169,7 @@ pub(super) fn write(lane: &mut dyn Lane, sector: u64, data: &[u8]) -> Result<(),
 }
 
 /// Does a request without data.
-pub(super) fn tell(
+pub(crate) fn tell(
     lane: &mut dyn Lane,
     op: RequestOp,
     flags: RequestFlags,

@@ -1,7 +1,7 @@
 //! Files as devices: the contract, by each engine, through the page cache and past it.
 
 mod faults;
-mod front;
+pub(crate) mod front;
 mod model;
 mod space;
 
@@ -152,6 +152,28 @@ fn a_device_says_what_its_file_is() {
     let other = disk_image(1 << 20);
     let other = FileDevice::open(other.path()).expect("a device");
     assert_ne!(device.id(), other.id());
+}
+
+#[test]
+fn a_locked_file_is_written_by_one_or_read_by_many() {
+    let image = NamedTempFile::new().unwrap();
+    image.as_file().set_len(1 << 20).unwrap();
+    let open = |options: FileOptions| options.locked().open(image.path());
+    let refused = Err(FileDeviceError::Locked {
+        path: image.path().to_owned(),
+    });
+    let (write, read) = (FileOptions::new(), FileOptions::new().read_only());
+    let writer = open(write.clone()).unwrap();
+    for options in [&write, &read] {
+        assert_eq!(open(options.clone()).map(drop), refused);
+    }
+    // Who has not asked to be kept out is not.
+    write.open(image.path()).map(drop).unwrap();
+    drop(writer);
+    let readers = [open(read.clone()).unwrap(), open(read).unwrap()];
+    assert_eq!(open(write.clone()).map(drop), refused);
+    drop(readers);
+    open(write).map(drop).unwrap();
 }
 
 #[test]

@@ -11,6 +11,7 @@ use pepita_io::{LocalRing, RingHandle, SentMulti, ops};
 use pepita_sys::error::{Errno, Result};
 
 use super::{file_with, pair, pass, pending_read, poll_with, ring_thread};
+use crate::callers::{local_listener, number_of, numbered_clients};
 
 fn errno<T>(result: Result<T>) -> std::result::Result<T, Errno> {
     result.map_err(|error| error.to_errno())
@@ -206,18 +207,17 @@ fn a_waker_of_an_operation_that_goes_on_hears_of_each_item() {
         return;
     };
     let io = ring.handle();
-    let (listener, address) = listener();
+    let (listener, path) = local_listener();
     let mut connections = io.submit_multi(ops::accept(&listener));
     {
         let mut next = pin!(connections.next());
         assert!(poll_with(&mut next, Waker::noop()).is_pending());
         // Dropping it loses nothing.
     }
-    let clients = [(); 5].map(|()| TcpStream::connect(address).expect("a connection"));
-    for client in &clients {
+    let clients = numbered_clients::<5>(&path);
+    for number in 0..clients.len() {
         let server = connections.wait_next().expect("goes on");
-        let server = TcpStream::from(server.expect("a connection"));
-        assert_eq!(server.peer_addr().ok(), client.local_addr().ok());
+        assert_eq!(number_of(server.expect("a connection")), number);
     }
     // At the ring's end it ends too.
     let waiting = thread::spawn(move || connections.wait_next().is_none_or(|last| last.is_err()));

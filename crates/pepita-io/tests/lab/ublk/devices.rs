@@ -68,9 +68,7 @@ impl Lane for ElsewhereLane {
 
     fn commit(&mut self) {}
 
-    fn poll(&mut self) -> usize {
-        0
-    }
+    fn poll(&mut self) {}
 
     fn descriptor(&self) -> Option<i32> {
         None
@@ -143,12 +141,51 @@ impl<L: Lane> Lane for TrapLane<L> {
         self.0.commit();
     }
 
-    fn poll(&mut self) -> usize {
-        self.0.poll()
+    fn poll(&mut self) {
+        self.0.poll();
     }
 
     fn descriptor(&self) -> Option<i32> {
         self.0.descriptor()
+    }
+}
+
+/// A device whose lanes have a descriptor that is none.
+pub(super) struct Unheard(pub(super) RamDevice);
+
+impl BlockDevice for Unheard {
+    type Lane<'d> = UnheardLane<'d>;
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn id(&self) -> DeviceId {
+        self.0.id()
+    }
+
+    fn open_lane(&self, depth: u16) -> Result<UnheardLane<'_>> {
+        self.0.open_lane(depth).map(UnheardLane)
+    }
+}
+
+pub(super) struct UnheardLane<'d>(RamLane<'d>);
+
+impl Lane for UnheardLane<'_> {
+    fn submit(&mut self, request: Request) -> std::result::Result<(), Request> {
+        self.0.submit(request)
+    }
+
+    fn commit(&mut self) {
+        self.0.commit();
+    }
+
+    fn poll(&mut self) {
+        self.0.poll();
+    }
+
+    fn descriptor(&self) -> Option<i32> {
+        Some(i32::MAX)
     }
 }
 
@@ -230,11 +267,48 @@ impl Lane for FaultyLane<'_> {
 
     fn commit(&mut self) {}
 
-    fn poll(&mut self) -> usize {
-        0
-    }
+    fn poll(&mut self) {}
 
     fn descriptor(&self) -> Option<i32> {
         None
+    }
+}
+
+/// A device that opens one lane, and then does as it is told.
+pub(super) struct Unready<D> {
+    device: D,
+    opened: AtomicBool,
+    then: fn() -> Result<()>,
+}
+
+impl<D> Unready<D> {
+    pub(super) fn new(device: D, then: fn() -> Result<()>) -> Self {
+        Self {
+            device,
+            opened: AtomicBool::new(false),
+            then,
+        }
+    }
+}
+
+impl<D: BlockDevice> BlockDevice for Unready<D> {
+    type Lane<'d>
+        = D::Lane<'d>
+    where
+        D: 'd;
+
+    fn geometry(&self) -> Geometry {
+        self.device.geometry()
+    }
+
+    fn id(&self) -> DeviceId {
+        self.device.id()
+    }
+
+    fn open_lane(&self, depth: u16) -> Result<D::Lane<'_>> {
+        if self.opened.swap(true, Ordering::SeqCst) {
+            (self.then)()?;
+        }
+        self.device.open_lane(depth)
     }
 }

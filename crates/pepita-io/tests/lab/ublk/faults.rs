@@ -1,16 +1,19 @@
 //! Devices that err, hang or panic: callers get errors, and nothing stays behind.
 
+use std::fs::File;
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pepita_io::ublk::{Control, Server, UblkError};
-use pepita_io::{Engine, FileOptions};
-use pepita_sys::error::Errno;
+use pepita_io::{Engine, FileOptions, NullDevice, RamDevice};
+use pepita_sys::error::{Errno, KernelError};
 use pepita_sys::ublk::{UBLK_F_NEED_GET_DATA, UBLK_F_USER_COPY};
 
 use super::Direct;
-use super::devices::{BAD_BLOCK, Fault, Faulty, Trap};
+use super::devices::{BAD_BLOCK, Fault, Faulty, Trap, Unheard};
 use crate::in_lab;
 
 /// More than anything bounded takes, on a slow emulator.
@@ -105,15 +108,7 @@ fn a_disk_is_deleted_while_requests_hang() {
         .serve(device.clone())
         .expect("a disk");
     let (id, path) = (disk.id(), disk.path());
-    let readers: Vec<_> = (0..3)
-        .map(|_| {
-            let direct = Direct::open(&path);
-            std::thread::spawn(move || direct.read(BAD_BLOCK).map(drop))
-        })
-        .collect();
-    while device.hung.lock().expect("whole").len() < 3 {
-        std::thread::yield_now();
-    }
+    let readers = hanging_readers(&device, &path);
     let started = Instant::now();
     disk.delete().expect("deleted");
     let took = started.elapsed();
@@ -136,6 +131,78 @@ fn a_disk_is_deleted_while_requests_hang() {
             .expect("its memory is there");
         request.complete(Ok(()));
     }
+}
+
+/// Readers of the bad block of a disk, which all have requests that hang.
+fn hanging_readers(device: &Faulty, path: &Path) -> Vec<JoinHandle<std::io::Result<()>>> {
+    let read = || {
+        let direct = Direct::open(path);
+        std::thread::spawn(move || direct.read(BAD_BLOCK).map(drop))
+    };
+    let readers: Vec<_> = (0..3).map(|_| read()).collect();
+    while device.hung.lock().expect("whole").len() < 3 {
+        std::thread::yield_now();
+    }
+    readers
+}
+
+#[test]
+fn a_disk_is_stopped_from_another_thread_while_requests_hang() {
+    if !in_lab("a_disk_is_stopped_from_another_thread_while_requests_hang") {
+        return;
+    }
+    let device = Faulty::new(Fault::Hang);
+    // Who stops hurries what hangs; nothing else ends it in the time of this test.
+    let server = Server::new().request_limit(Duration::from_secs(3600));
+    let disk = server.serve(device.clone()).expect("a disk");
+    let readers = hanging_readers(&device, &disk.path());
+    let stopper = disk.stopper();
+    let waiter = std::thread::spawn(move || disk.wait());
+    stopper.stop().expect("stopped");
+    for reader in readers {
+        reader.join().expect("no panic").expect_err("it hung");
+    }
+    waiter.join().expect("no panic").expect("no failure");
+    device.hung.lock().expect("whole").clear();
+}
+
+#[test]
+fn others_come_and_go_while_a_deletion_waits_for_a_request() {
+    if !in_lab("others_come_and_go_while_a_deletion_waits_for_a_request") {
+        return;
+    }
+    let device = Faulty::new(Fault::Hang);
+    let long = Duration::from_secs(3600);
+    let server = Server::new().request_limit(long);
+    let disk = server.serve(device.clone()).expect("a disk");
+    let (id, path) = (disk.id(), disk.path());
+    let readers = hanging_readers(&device, &path);
+    let waiter = std::thread::spawn(move || disk.wait());
+    let control = Control::open().expect("the driver").with_limit(long);
+    let deletion = std::thread::spawn(move || control.delete(id));
+    // The driver has begun when nobody can open the disk any more.
+    while File::open(&path).is_ok() {
+        std::thread::yield_now();
+    }
+    for _ in 0..3 {
+        let other = Server::new().serve(NullDevice::new(2048)).expect("a disk");
+        other.delete().expect("deleted");
+    }
+    assert!(!deletion.is_finished(), "requests hang");
+    device.hung.lock().expect("whole").clear();
+    for reader in readers {
+        reader
+            .join()
+            .expect("no panic")
+            .expect_err("it was dropped");
+    }
+    // Whoever is faster.
+    let deleted = deletion.join().expect("no panic");
+    assert!(
+        matches!(deleted, Ok(()) | Err(UblkError::NoDevice { .. })),
+        "{deleted:?}"
+    );
+    waiter.join().expect("no panic").expect("no failure");
 }
 
 #[test]
@@ -161,6 +228,17 @@ fn a_device_that_panics_ends_its_disk_and_not_its_process() {
     let gone = Control::open().expect("the driver").info(id).map(drop);
     assert_eq!(gone, Err(UblkError::NoDevice { id }));
     assert!(!path.exists());
+}
+
+#[test]
+fn a_lane_whose_descriptor_is_none_is_an_error_and_not_waited_for_for_ever() {
+    if !in_lab("a_lane_whose_descriptor_is_none_is_an_error_and_not_waited_for_for_ever") {
+        return;
+    }
+    let error = Server::new().serve(Unheard(RamDevice::new(2048)));
+    let error = error.map(drop).expect_err("a bad descriptor");
+    let told = KernelError::from_errno("poll of a lane's descriptor", Errno::EBADF);
+    assert_eq!(error, UblkError::Kernel(told));
 }
 
 #[test]

@@ -48,6 +48,31 @@ fn disks_come_and_go_while_somebody_has_them_open() {
 }
 
 #[test]
+fn a_disk_that_somebody_has_deleted_leaves_the_next_of_its_number_alone() {
+    if !in_lab("a_disk_that_somebody_has_deleted_leaves_the_next_of_its_number_alone") {
+        return;
+    }
+    let serve = || Server::new().id(8).serve(RamDevice::new(2048));
+    let control = Control::open().expect("the driver");
+    let gone = serve().expect("a disk");
+    let stopper = gone.stopper();
+    control.delete(8).expect("deleted");
+    // Its threads let go of it, and the number is free then.
+    let next = loop {
+        match serve() {
+            Err(UblkError::IdInUse { .. }) => std::thread::yield_now(),
+            served => break served.expect("a disk"),
+        }
+    };
+    stopper.stop().expect("nothing to stop");
+    gone.delete().expect("nothing to delete");
+    let direct = Direct::open(&next.path());
+    direct.write(1, 1).expect("it is there");
+    drop(direct);
+    next.delete().expect("deleted");
+}
+
+#[test]
 fn a_device_that_is_not_started_goes_too() {
     if !in_lab("a_device_that_is_not_started_goes_too") {
         return;
@@ -127,12 +152,12 @@ fn what_cannot_be_a_device_is_refused() {
     assert_eq!(second, UblkError::IdInUse { id: 3 });
     assert_eq!(KernelError::from(second).to_errno(), Errno::EEXIST);
     first.delete().expect("deleted");
-    let id = 1 << 20;
-    let error = refused(Server::new().id(id), plain);
-    let told = UblkError::Command {
-        command: "UBLK_CMD_ADD_DEV",
-        id,
-        errno: Errno::EINVAL,
+    let error = refused(Server::new().id(1 << 20), plain);
+    let told = UblkError::Limit {
+        what: "the id",
+        value: 1 << 20,
+        min: 0,
+        max: (1 << 20) - 1,
     };
     assert_eq!(error, told);
     // None of them was left behind.
@@ -163,17 +188,20 @@ fn flags_that_the_driver_does_not_know_are_told() {
         disk.info().flags & UBLK_F_USER_RECOVERY,
         UBLK_F_USER_RECOVERY
     );
+    // Nobody asked for it: it is how every device of this driver's is served.
+    let in_task = UBLK_F_URING_CMD_COMP_IN_TASK;
+    assert_eq!(disk.info().flags & in_task, in_task);
     disk.delete().expect("deleted");
-    // And what it does know, and nobody serves.
+    // And zones, for a device that has none.
     let flags = UBLK_F_ZONED | UBLK_F_USER_COPY;
     let refused = Server::new()
         .flags(flags)
         .serve(NullDevice::new(2048))
         .map(drop);
-    match refused.expect_err("zones are not served") {
-        UblkError::Unserved { flags } => assert_eq!(flags, UBLK_F_ZONED),
+    match refused.expect_err("no zones") {
+        UblkError::Zones { is_zoned } => assert!(is_zoned),
         // A kernel without zones.
-        UblkError::Command { errno, .. } => assert_eq!(errno, Errno::EINVAL),
+        UblkError::Refused { reason, .. } => assert!(reason.contains("BLK_DEV_ZONED")),
         error => panic!("{error}"),
     }
 }

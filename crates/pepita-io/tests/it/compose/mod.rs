@@ -1,0 +1,6 @@
+//! Devices made of others.
+
+mod devices;
+mod fault;
+mod map;
+mod stripe;
