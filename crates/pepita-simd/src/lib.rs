@@ -7,6 +7,7 @@ mod error;
 mod isa;
 mod matrix;
 mod ops;
+pub mod roof;
 mod vector;
 
 pub use capabilities::{SimdCapabilities, Tier, TierError};

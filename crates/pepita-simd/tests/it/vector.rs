@@ -190,6 +190,29 @@ fn amounts_multiples_and_clamped_numbers_are_exact() {
 }
 
 /// Compares all sums of `x` and `y` with their bounds, on every tier.
+fn check_in_place<T: Number>() {
+    for (tier, ops) in tiers() {
+        for len in LENGTHS {
+            let (mut x, _) = pairs::<T>(len);
+            x.extend(awkward::<T>());
+            let (mut out, mut amounts, mut powers) = (x.clone(), x.clone(), x.clone());
+            ops.abs(&x, &mut out);
+            ops.abs_in_place(&mut amounts);
+            let differ = |(a, b): (&T, &T)| !same(*a, *b);
+            assert!(!out.iter().zip(&amounts).any(differ), "{tier} abs, {len}");
+            ops.exp(&x, &mut out);
+            ops.exp_in_place(&mut powers);
+            assert!(!out.iter().zip(&powers).any(differ), "{tier} exp, {len}");
+        }
+    }
+}
+
+#[test]
+fn an_operation_in_place_gives_the_same() {
+    check_in_place::<f32>();
+    check_in_place::<f64>();
+}
+
 fn check_sums<T: Number>(x: &[T], y: &[T]) -> Result<(), TestCaseError> {
     let wide = |x: &[T]| x.iter().map(|x| x.wide()).collect::<Vec<_>>();
     let (wx, wy) = (wide(x), wide(y));
