@@ -71,11 +71,28 @@ this host lacks is `not here`, with the reason, and is no failure. Attach the ou
         #[arg(long)]
         no_bench: bool,
     },
+    /// Measure what this machine can do, and how near this program's operations come to it
+    #[command(after_help = "\
+`pepita bench cpu` measures, on one thread, the roof: multiply-adds in registers, and memory in each cache and beyond, with
+the reads and writes that operations make; then how much of it each operation on vectors and matrices reaches, in percent.
+It takes about half a minute, and wants memory free: sixteen times the last cache, at most 2 GiB. Nothing else should run
+meanwhile.")]
+    Bench {
+        /// What to measure
+        #[arg(value_enum)]
+        what: Measured,
+    },
     /// Block devices of this host, served by this program
     #[command(after_help = crate::ublk::args::HELP)]
     Ublk {
         #[command(subcommand)]
         command: crate::ublk::args::UblkCommand,
+    },
+    /// What compressed memory holds, and what it would make of given data
+    #[command(after_help = crate::zram::args::HELP)]
+    Zram {
+        #[command(subcommand)]
+        command: crate::zram::args::ZramCommand,
     },
     /// Print a completion script for a shell
     #[command(after_help = "\
@@ -95,6 +112,13 @@ Examples:
 pub(crate) enum Area {
     /// Tasks, the pool and the process executor
     Tasks,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measured {
+    /// Vectors and matrices on one thread
+    Cpu,
 }
 
 const RUN_HELP: &str = "\

@@ -1,17 +1,20 @@
 //! The `pepita` program: runs batches of tasks, and says what a host can do.
 //!
 //! A thin shell over the libraries: [`cli`] is its command line, [`plan`] the files of tasks that
-//! it reads, [`run`], [`doctor`], [`selftest`] and [`ublk`] its commands.
+//! it reads, [`run`], [`doctor`], [`selftest`], [`bench`], [`ublk`] and [`zram`] its commands.
 
+mod bench;
 mod cli;
 mod doctor;
 mod hint;
 mod plan;
+mod progress;
 mod quote;
 mod run;
 mod selftest;
 mod ublk;
 mod units;
+mod zram;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -36,7 +39,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, is_json),
         Command::Doctor => doctor::run(is_json),
         Command::Selftest { area, no_bench } => selftest::run(area, !no_bench, is_json),
+        Command::Bench { what } => bench::run(what, is_json),
         Command::Ublk { command } => ublk::run(&command, is_json),
+        Command::Zram { command } => zram::run(&command, is_json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pepita", &mut script);

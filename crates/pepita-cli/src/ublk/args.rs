@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use pepita::io::compose::FaultPlan;
+use pepita::ublk::{UBLK_F_NEED_GET_DATA, UBLK_F_USER_COPY};
 use serde::{Deserialize, Serialize};
 
 use crate::units::parse_size;
@@ -10,15 +12,18 @@ use crate::units::parse_size;
 pub(crate) const HELP: &str = "\
 Examples:
   pepita ublk add -t ram --size 1GiB                 a RAM disk, /dev/ublkb0
-  pepita ublk add -t zram --size 4GiB                compressed memory, for swap or /tmp
+  pepita ublk add -t zram --size 4GiB --swap         compressed memory, for swap
   pepita ublk add -t file --file disk.img --direct   a file as a disk, past the page cache
   pepita ublk add -t file --file disk.img --recovery reissue
+  pepita ublk add -t stripe --file a.img --file b.img --chunk 64KiB
+  pepita ublk add -t fault --file disk.img --plan 'write sectors=0..2048 error=EIO'
+  pepita ublk add -t zoned --size 1GiB --zone-size 4MiB --conventional 8
   pepita ublk recover 0                              serve it again when its server was killed
   pepita ublk list
   pepita ublk del 0
 
-Needs Linux 6.4 or later with the ublk driver (`modprobe ublk_drv`) and CAP_SYS_ADMIN; `pepita doctor`
-says what is here.";
+Needs Linux 6.4 or later with the ublk driver (`modprobe ublk_drv`) and CAP_SYS_ADMIN;
+`pepita doctor` says what is here.";
 
 /// What to do with disks.
 #[derive(Debug, Subcommand)]
@@ -33,6 +38,9 @@ What is served is noted in /run/pepita/ublk, beside the log of the process.")]
     Del(DelArgs),
     /// Show the disks of this host
     List,
+    /// Show who made a disk, as numbers of user and group, for a rule of udev
+    #[command(hide = true)]
+    Owner(OwnerArgs),
     /// Show what this host's driver can do, and since which kernel
     Features,
     /// Serve a disk again whose server is gone; it waits if it was made with --recovery
@@ -51,9 +59,17 @@ pub(crate) struct AddArgs {
     /// The most memory of `-t zram`; writes that need more fail with ENOSPC
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) mem_limit: Option<u64>,
-    /// The file or block device of `-t file`
+    /// The file or block device that holds the data; of `-t stripe` each member, in their order
     #[arg(long, value_name = "PATH")]
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) file: Vec<PathBuf>,
+    /// What goes to one member of `-t stripe` before the next one has its turn
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) chunk: Option<u64>,
+    /// The faults of `-t fault`, such as `write error=EIO nth=3; read delay=10ms chance=0.1`: see docs/ublk.md
+    #[arg(long, value_name = "PLAN", value_parser = parse_plan)]
+    pub(crate) plan: Option<String>,
+    #[command(flatten)]
+    pub(crate) zones: ZoneArgs,
     /// Go past the page cache of the file
     #[arg(long, requires = "file")]
     pub(crate) direct: bool,
@@ -72,6 +88,23 @@ pub(crate) struct AddArgs {
     pub(crate) server: ServerArgs,
 }
 
+/// The zones of `-t zoned`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ZoneArgs {
+    /// The size of a zone of `-t zoned`: a power of two
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) zone_size: Option<u64>,
+    /// How many of the first zones can be written anywhere
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "zone_size")]
+    pub(crate) conventional: u32,
+    /// The most zones that are open at a time; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "zone_size")]
+    pub(crate) max_open: u32,
+    /// The most zones that are begun and not full at a time; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "zone_size")]
+    pub(crate) max_active: u32,
+}
+
 /// How a disk's requests reach its server.
 #[derive(Debug, Clone, Copy, Args, Serialize, Deserialize)]
 pub(crate) struct Queues {
@@ -84,10 +117,76 @@ pub(crate) struct Queues {
     /// The most bytes of a request, of which each has memory
     #[arg(long, value_name = "SIZE", value_parser = parse_io_bytes, default_value = "512KiB")]
     pub(crate) max_io: u32,
-    /// The server copies the data of requests, by a system call for each: no memory is held for requests
-    /// that are not there
-    #[arg(long)]
+    /// Who copies the data of requests
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = CopyMode::Driver)]
+    #[serde(default)]
+    pub(crate) copy: CopyMode,
+    /// The same as --copy user
+    #[arg(long, conflicts_with = "copy")]
     pub(crate) user_copy: bool,
+    /// For a disk that is swap: all memory of the server is locked, and its threads get memory without waiting
+    /// for swap
+    #[arg(long)]
+    #[serde(default)]
+    pub(crate) swap: bool,
+    /// The disk is this user's, who needs no rights but a rule of udev: see docs/ublk.md
+    #[arg(long, conflicts_with = "user_copy")]
+    #[serde(default)]
+    pub(crate) unprivileged: bool,
+}
+
+impl Queues {
+    /// Who copies, however that was asked for.
+    pub(crate) const fn copy_mode(&self) -> CopyMode {
+        if self.user_copy {
+            return CopyMode::User;
+        }
+        self.copy
+    }
+}
+
+/// Who copies the data of requests, and when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CopyMode {
+    /// The driver does, into and from memory that the server holds for each request
+    #[default]
+    Driver,
+    /// The driver does, and asks before each write where its data goes
+    GetData,
+    /// The server does, by a system call for each request
+    User,
+}
+
+impl CopyMode {
+    /// The flag by which the driver is asked for it.
+    pub(crate) const fn flag(self) -> u64 {
+        match self {
+            Self::Driver => 0,
+            Self::GetData => UBLK_F_NEED_GET_DATA,
+            Self::User => UBLK_F_USER_COPY,
+        }
+    }
+
+    /// That of a device with `flags`.
+    pub(crate) const fn of_flags(flags: u64) -> Self {
+        if flags & UBLK_F_USER_COPY != 0 {
+            return Self::User;
+        }
+        if flags & UBLK_F_NEED_GET_DATA != 0 {
+            return Self::GetData;
+        }
+        Self::Driver
+    }
+
+    /// As it is asked for.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Driver => "driver",
+            Self::GetData => "get-data",
+            Self::User => "user",
+        }
+    }
 }
 
 /// Who serves.
@@ -110,9 +209,17 @@ pub(crate) struct DelArgs {
     /// All of this host
     #[arg(long, conflicts_with = "ids")]
     pub(crate) all: bool,
-    /// Also those that are mounted, swap, or part of another device
+    /// Also those that are mounted, swap, or part of another device; kills a server that does not answer
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `pepita ublk owner`.
+#[derive(Debug, Args)]
+pub(crate) struct OwnerArgs {
+    /// The disk, by the number in its name
+    #[arg(value_name = "ID")]
+    pub(crate) id: u32,
 }
 
 /// `pepita ublk recover`.
@@ -134,8 +241,14 @@ pub(crate) enum Kind {
     Ram,
     /// Memory of the server, compressed
     Zram,
+    /// Memory of the server, in zones that are written in order
+    Zoned,
     /// A file or block device of the host
     File,
+    /// Several of them, by turns
+    Stripe,
+    /// One of them, with faults by a plan
+    Fault,
 }
 
 /// What becomes of a disk whose server is killed.
@@ -148,6 +261,13 @@ pub(crate) enum Recovery {
     Plain,
     /// It waits, and those requests are given to the next server again
     Reissue,
+}
+
+/// The text of a plan, if it is one.
+fn parse_plan(text: &str) -> Result<String, String> {
+    let plan = text.parse::<FaultPlan>();
+    plan.map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
 }
 
 fn parse_io_bytes(text: &str) -> Result<u32, String> {

@@ -34,7 +34,7 @@ const FEATURES: [Feature; 20] = [
         "6.0",
         false,
     ),
-    feature("need-get-data", UBLK_F_NEED_GET_DATA, "6.0", false),
+    feature("need-get-data", UBLK_F_NEED_GET_DATA, "6.0", true),
     feature("recovery", UBLK_F_USER_RECOVERY, "6.1", true),
     feature(
         "recovery-reissue",
@@ -42,10 +42,10 @@ const FEATURES: [Feature; 20] = [
         "6.1",
         true,
     ),
-    feature("unprivileged", UBLK_F_UNPRIVILEGED_DEV, "6.3", false),
+    feature("unprivileged", UBLK_F_UNPRIVILEGED_DEV, "6.3", true),
     feature("ioctl-encoding", UBLK_F_CMD_IOCTL_ENCODE, "6.4", true),
     feature("user-copy", UBLK_F_USER_COPY, "6.5", true),
-    feature("zoned", UBLK_F_ZONED, "6.6", false),
+    feature("zoned", UBLK_F_ZONED, "6.6", true),
     feature(
         "recovery-fail-io",
         UBLK_F_USER_RECOVERY_FAIL_IO,

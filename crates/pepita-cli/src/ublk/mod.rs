@@ -1,14 +1,17 @@
 //! `pepita ublk`: disks of this host that are served by this program.
 //!
 //! [`args`] is the command line, [`target`] what holds a disk's data, [`serve`] the process that serves,
-//! [`record`] what is noted of it, [`disks`] and [`features`] what is there.
+//! [`record`] what is noted of it, [`disks`] and [`features`] what is there,
+//! [`users`] who would miss it.
 
 pub(crate) mod args;
+mod descriptors;
 mod disks;
 mod features;
-mod record;
+pub(crate) mod record;
 mod serve;
 mod target;
+mod users;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -50,6 +53,7 @@ pub(crate) fn run(command: &UblkCommand, is_json: bool) -> ExitCode {
         UblkCommand::Add(args) => serve::add(args, is_json),
         UblkCommand::Recover(args) => serve::recover(args, is_json),
         UblkCommand::List => disks::list(is_json).and_then(|text| show(&text)),
+        UblkCommand::Owner(args) => disks::owner(args.id).and_then(|text| show(&text)),
         UblkCommand::Features => features::show(is_json).and_then(|text| show(&text)),
         UblkCommand::Del(args) => disks::delete(args).and_then(|done| report(done, is_json)),
     };

@@ -5,12 +5,14 @@
     reason = "a test that cannot set itself up must panic"
 )]
 
+mod bench;
 mod file;
 mod over;
 mod plans;
 mod report;
 mod setback;
 mod signals;
+mod zram;
 
 use std::ffi::OsStr;
 use std::io::Write;

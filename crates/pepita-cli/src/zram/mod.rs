@@ -1,0 +1,57 @@
+//! `pepita zram`: what compressed memory holds, and what it would make of given data.
+//!
+//! [`args`] is the command line, [`source`] where pages come from, [`analyze`] and [`stat`] the commands, [`figures`]
+//! what a disk has to say, [`export`] how its server says it.
+
+mod analyze;
+pub(crate) mod args;
+pub(crate) mod export;
+mod figures;
+mod process;
+mod source;
+mod stat;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::run;
+use args::ZramCommand;
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Failed(String),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Problem {
+    /// `error` of what `name` says.
+    fn of(name: impl std::fmt::Display, error: &io::Error) -> Self {
+        Self::Failed(format!("{name}: {error}"))
+    }
+}
+
+/// Does what `command` says.
+pub(crate) fn run(command: &ZramCommand, is_json: bool) -> ExitCode {
+    let shown = match command {
+        ZramCommand::Analyze { what } => analyze::run(what, is_json),
+        ZramCommand::Stat { disks, raw } => stat::run(disks, *raw, is_json),
+    };
+    let done = shown.and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?));
+    let Err(problem) = done else {
+        return ExitCode::SUCCESS;
+    };
+    let message = match is_json {
+        true => problem.to_string(),
+        false => format!("pepita: {problem}"),
+    };
+    run::complain(&message, is_json);
+    match problem {
+        Problem::Usage(_) => ExitCode::from(run::USAGE),
+        _ => ExitCode::FAILURE,
+    }
+}
