@@ -1,6 +1,8 @@
 //! What is stored: pages of real files.
 
-use std::fs;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -23,6 +25,8 @@ pub(crate) enum Corpus {
     VmlinuxWhole,
     /// The library of rustc.
     RustcDriver,
+    /// This process.
+    Core,
     /// Licences.
     Text,
     /// The lab's kernel, packed.
@@ -40,6 +44,7 @@ impl Corpus {
             Self::Vmlinux => "vmlinux",
             Self::VmlinuxWhole => "vmlinux-whole",
             Self::RustcDriver => "rustc-driver",
+            Self::Core => "core",
             Self::Text => "text",
             Self::Compressed => "compressed",
             Self::SameFilled => "same-filled",
@@ -51,6 +56,7 @@ impl Corpus {
             Self::Vmlinux => "pages of the lab's unpacked kernel that are not same-filled",
             Self::VmlinuxWhole => "all pages of the lab's unpacked kernel",
             Self::RustcDriver => "pages of rustc's library, up to 64 MiB",
+            Self::Core => "pages of this process and its files, without the corpora, up to 64 MiB",
             Self::Text => "pages of licences",
             Self::Compressed => "pages of the lab's packed kernel",
             Self::SameFilled => "same-filled pages of the lab's unpacked kernel",
@@ -64,7 +70,7 @@ impl Corpus {
         if let Some((_, pages)) = loaded.iter().find(|(corpus, _)| *corpus == self) {
             return Ok(pages);
         }
-        let bytes = self.load()?;
+        let bytes = self.load(&loaded)?;
         let is_wanted = |page: &&[u8; PAGE]| match self {
             Self::VmlinuxWhole => true,
             Self::SameFilled => is_same(page),
@@ -82,8 +88,9 @@ impl Corpus {
         Ok(pages)
     }
 
-    fn load(self) -> Result<Vec<u8>> {
+    fn load(self, loaded: &[(Corpus, Pages)]) -> Result<Vec<u8>> {
         match self {
+            Self::Core => core(loaded.iter().map(|(_, pages)| pages.as_ptr_range())),
             Self::Vmlinux | Self::VmlinuxWhole | Self::SameFilled => unpacked(&packed()?),
             Self::Compressed => packed(),
             Self::RustcDriver => {
@@ -109,6 +116,35 @@ impl Corpus {
             }
         }
     }
+}
+
+/// The private memory of this process, also of files, as a debugger's core has it; without the pages of `corpora`.
+/// Source: proc_pid_maps(5), proc_pid_mem(5).
+fn core(corpora: impl Iterator<Item = Range<*const [u8; PAGE]>>) -> Result<Vec<u8>> {
+    let corpora: Vec<_> = corpora
+        .map(|pages| pages.start.addr()..pages.end.addr())
+        .collect();
+    let is_own = |at: usize| !corpora.iter().any(|pages| pages.contains(&at));
+    let memory = File::open("/proc/self/mem")?;
+    let (mut all, mut page) = (Vec::new(), [0; PAGE]);
+    for line in fs::read_to_string("/proc/self/maps")?.lines() {
+        let mut words = line.split(' ');
+        let (range, mode) = (words.next(), words.next().context("a mapping has a mode")?);
+        if !(mode.starts_with('r') && mode.ends_with('p')) {
+            continue;
+        }
+        let (start, end) = range
+            .and_then(|range| range.split_once('-'))
+            .context("no range")?;
+        let [start, end] = [start, end].map(|at| usize::from_str_radix(at, 16));
+        for at in (start?..end?).step_by(PAGE).filter(|at| is_own(*at)) {
+            // The kernel's own pages, and those behind the end of a file, cannot be read.
+            if memory.read_exact_at(&mut page, at as u64).is_ok() && !is_same(&page) {
+                all.extend_from_slice(&page);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The lab's kernel as it boots.

@@ -21,14 +21,17 @@ mod corpus;
 mod home;
 mod host;
 pub mod join;
+pub mod loops;
 mod output;
 pub mod pages;
 mod run;
 mod server;
+pub mod spawn;
 pub mod stats;
 pub mod tags;
 pub mod tasks;
 mod timing;
+pub mod ublk;
 pub mod uring;
 mod watchdog;
 pub mod zram;
@@ -45,10 +48,14 @@ pub const SUITES: &[Suite] = &[
     codec::SUITE,
     blas::DGEMM,
     join::SUITE,
+    loops::SUITE,
     pages::SUITE,
     blas::SGEMM,
+    spawn::SUITE,
     tags::SUITE,
     tasks::SUITE,
+    ublk::SUITE,
+    ublk::DISK_SUITE,
     uring::SUITE,
     blas::VECTOR,
     zram::SUITE,

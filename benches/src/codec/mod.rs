@@ -15,8 +15,9 @@ pub const SUITE: Suite = Suite {
     cases,
 };
 
-const CORPORA: [Corpus; 4] = [
+const CORPORA: [Corpus; 5] = [
     Corpus::Vmlinux,
+    Corpus::Core,
     Corpus::RustcDriver,
     Corpus::Text,
     Corpus::Compressed,

@@ -92,8 +92,10 @@ impl DeviceReads {
                 to_start -= 1;
             }
             lane.commit();
-            while lane.poll() == 0 {
+            lane.poll();
+            while self.ends.borrow().is_empty() {
                 wait(&lane)?;
+                lane.poll();
             }
             for (slot, result) in self.ends.borrow_mut().drain(..) {
                 let from = usize::from(slot) * BLOCK;

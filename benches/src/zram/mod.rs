@@ -7,6 +7,7 @@ use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
 use crate::corpus::Corpus;
 use kernel::{Kernel, Request};
 use ours::{Codec, Ours};
+use pepita_zram::ZramCompressor;
 
 /// `cargo xtask bench zram`.
 pub const SUITE: Suite = Suite {
@@ -61,6 +62,7 @@ fn cases(_: &Settings) -> Vec<Case> {
         cases.push(case(Work::Read, Corpus::Vmlinux, request).bar(Bar::Ratio(read)));
     }
     for corpus in [
+        Corpus::Core,
         Corpus::RustcDriver,
         Corpus::Text,
         Corpus::Compressed,
@@ -71,13 +73,24 @@ fn cases(_: &Settings) -> Vec<Case> {
     }
     let held = |corpus| case(Work::Held, corpus, Request::MiB);
     cases.push(held(Corpus::Vmlinux).bar(Bar::Ratio(1.0)));
+    cases.push(held(Corpus::Core));
     cases.push(held(Corpus::RustcDriver));
+    cases.push(fast(Work::Write).bar(Bar::Ratio(2.0)));
+    cases.push(fast(Work::Read));
+    cases.push(fast(Work::Held).bar(Bar::Ratio(1.0 / 1.15)));
     let overhead = case(Work::Overhead, Corpus::Vmlinux, Request::MiB);
     cases.push(overhead.bar(Bar::Below(1.06)));
     cases.push(dense());
     cases.push(two_threads(Work::Write));
     cases.push(two_threads(Work::Read));
     cases
+}
+
+/// A device of ours in the fast mode, and the kernel's.
+fn fast(work: Work) -> Case {
+    let (corpus, request) = (Corpus::Vmlinux, Request::Page);
+    let name = format!("fast-{}-{}", work.name(), corpus.name());
+    against_kernel(name, ZramCompressor::Lz4Fast, work, corpus, request)
 }
 
 /// A device of ours, and the kernel's.
@@ -88,10 +101,20 @@ fn case(work: Work, corpus: Corpus, request: Request) -> Case {
         }
         _ => format!("{}-{}", work.name(), corpus.name()),
     };
+    against_kernel(name, ZramCompressor::Lz4, work, corpus, request)
+}
+
+fn against_kernel(
+    name: String,
+    compressor: ZramCompressor,
+    work: Work,
+    corpus: Corpus,
+    request: Request,
+) -> Case {
     let what = format!("{}: {}", corpus.about(), work.name());
     Case::new(name, work.unit(), what)
         .contender(Role::Ours, Home::Shared, "ZramDevice", move || {
-            Ours::new(corpus, work, 1)
+            Ours::new(corpus, work, 1, compressor)
         })
         .contender(
             Role::Peer,
@@ -110,7 +133,7 @@ fn dense() -> Case {
         .rounds(1)
         .bar(Bar::AtLeast(3.2))
         .contender(Role::Ours, Home::Shared, "ZramDevice", move || {
-            Ours::new(corpus, work, 1)
+            Ours::new(corpus, work, 1, ZramCompressor::Lz4)
         })
 }
 
@@ -124,17 +147,17 @@ fn two_threads(work: Work) -> Case {
         work.name()
     );
     let alone = move |threads: usize| {
-        let name = format!("lz4_flex alone, {threads} threads");
+        let name = format!("C lz4 alone, threads: {threads}");
         (name, move || Codec::new(corpus, work, threads))
     };
     let ((one_name, one), (two_name, two)) = (alone(1), alone(2));
     Case::new(name, work.unit(), what)
         .bar(Bar::Ratio(1.85))
         .contender(Role::Ours, Home::Shared, "2 threads", move || {
-            Ours::new(corpus, work, 2)
+            Ours::new(corpus, work, 2, ZramCompressor::Lz4)
         })
         .contender(Role::Peer, Home::Shared, "1 thread", move || {
-            Ours::new(corpus, work, 1)
+            Ours::new(corpus, work, 1, ZramCompressor::Lz4)
         })
         .contender(Role::Reference, Home::Shared, one_name, one)
         .contender(Role::Reference, Home::Shared, two_name, two)
