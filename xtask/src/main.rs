@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci`, `abi`, `bench`, `lab`, `tidy`.
+//! The project's own commands: `cargo xtask ci`, `abi`, `bench`, `lab`, `operations`, `tidy`.
 //!
 //! Each command is one module; `README.md` beside the manifest says what they do.
 
@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod debian;
 mod lab;
+mod operations;
 mod tidy;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Bench(bench::Options),
     /// Makes the tables of kernel constants and layouts again, from the kernel's headers.
     Abi,
+    /// Measures the operations of pepita-simd, and writes the figures into their table.
+    Operations(operations::Options),
     /// Checks the repository's own rules.
     Tidy,
     /// A helper process of `lab`: dies with its parent.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Ci(options) => ci::main(&options),
         Command::Bench(options) => return bench::main(&options),
         Command::Abi => abi::main(),
+        Command::Operations(options) => operations::main(&options),
         Command::Tidy => tidy::main(),
         Command::LabChild(options) => lab::child::exec(&options),
         Command::LabInit => lab::guest::init(),

@@ -114,8 +114,9 @@ fn a_command_has_its_outputs_its_status_and_every_real_part() {
     let (ours, after) = output.stderr.split_at(output.stderr.len().min(1 << 20));
     assert!(
         output.stdout == noise(),
-        "standard output is not byte-exact: {} bytes",
-        output.stdout.len()
+        "standard output is not byte-exact: {} bytes; {}",
+        output.stdout.len(),
+        text(after)
     );
     assert!(
         ours == noise(),

@@ -5,7 +5,7 @@
 //!
 //! | modules | crate | feature |
 //! |---|---|---|
-//! | `io_uring`, `ublk`, `blk_mq`, `error`, `syscall` | `pepita-sys` | `kernel` (part of `std`) |
+//! | `io_uring`, `ublk`, `blk_mq`, `blkzoned`, `error`, `syscall` | `pepita-sys` | `kernel` (part of `std`) |
 //! | `io` | `pepita-io` | `kernel` for the ring; owned operations with `std` |
 //! | `memory` | `pepita-mem` | `kernel`; mappings of the host with `std` |
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
@@ -153,7 +153,7 @@ pub use pepita_io as io;
 #[cfg(feature = "kernel")]
 pub use pepita_mem as memory;
 #[cfg(feature = "kernel")]
-pub use pepita_sys::{blk_mq, error, io_uring, syscall, ublk};
+pub use pepita_sys::{blk_mq, blkzoned, error, io_uring, syscall, ublk};
 
 #[cfg(feature = "sched")]
 pub use pepita_sched::{executor, fault, pool, scheduler, task};

@@ -2,7 +2,8 @@
 //! as far as the kernel's headers need one.
 
 /// Prefixes of the constants that pepita-sys has all of.
-const PREFIXES: [&str; 9] = [
+const PREFIXES: [&str; 10] = [
+    "BLK_ZONE_",
     "FUTEX2_",
     "IORING_",
     "IOSQE_",
@@ -15,8 +16,16 @@ const PREFIXES: [&str; 9] = [
 ];
 
 /// Constants that it has a choice of.
-const CONSTANTS: [&str; 31] = [
+const CONSTANTS: [&str; 39] = [
     "AT_FDCWD",
+    "BLKCLOSEZONE",
+    "BLKFINISHZONE",
+    "BLKGETNRZONES",
+    "BLKGETZONESZ",
+    "BLKOPENZONE",
+    "BLKREPORTZONE",
+    "BLKREPORTZONEV2",
+    "BLKRESETZONE",
     "MAP_ANONYMOUS",
     "MAP_POPULATE",
     "MAP_PRIVATE",
@@ -50,7 +59,7 @@ const CONSTANTS: [&str; 31] = [
 ];
 
 /// Prefixes of the structures that it has all of.
-const STRUCT_PREFIXES: [&str; 3] = ["io_uring_", "ublk", "zcrx_"];
+const STRUCT_PREFIXES: [&str; 4] = ["blk_zone", "io_uring_", "ublk", "zcrx_"];
 
 /// Structures that it has a choice of.
 const STRUCTS: [&str; 7] = [

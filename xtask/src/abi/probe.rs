@@ -15,11 +15,12 @@ use super::names::{self, Struct};
 use crate::debian;
 
 /// What is included, as far as a set of headers has it.
-const INCLUDED: [&str; 15] = [
+const INCLUDED: [&str; 16] = [
     "asm/errno.h",
     "asm/fcntl.h",
     "asm/mman.h",
     "asm/unistd.h",
+    "linux/blkzoned.h",
     "linux/fcntl.h",
     "linux/futex.h",
     "linux/io_uring.h",

@@ -12,6 +12,7 @@ mod plot;
 mod pypi;
 mod report;
 mod results;
+mod ublk;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -105,6 +106,11 @@ fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     if let Err(error) = pypi::ensure(name, &root.join("target/pypi")) {
         eprintln!("xtask bench: {error:#}; cases go on without them");
     }
+    if ublk::clock(name).is_some()
+        && let Err(error) = ublk::ensure_peers(&root.join("target"))
+    {
+        eprintln!("xtask bench: {error:#}; cases go on without them");
+    }
     if root.join("crates/pepita-cli/Cargo.toml").exists() {
         let target = root.join("target");
         cargo_build(
@@ -121,9 +127,6 @@ fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     bench
         .arg("--pepita")
         .arg(root.join("target/release/pepita"));
-    bench
-        .arg("--out")
-        .arg(root.join(format!("target/bench/{name}.json")));
     let numbers = [("--rounds", options.rounds), ("--size", options.size)];
     for (option, value) in numbers {
         if let Some(value) = value {
@@ -133,6 +136,11 @@ fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     if let Some(case) = &options.case {
         bench.arg("--case").arg(case);
     }
+    let results = root.join(format!("target/bench/{name}.json"));
+    if let Some(clock) = ublk::clock(name) {
+        return ublk::run(root, name, clock, &bench, &results);
+    }
+    bench.arg("--out").arg(results);
     exit_code(&mut bench)
 }
 

@@ -18,11 +18,51 @@ use serde::Deserialize;
 use super::kernel_mode;
 use super::report;
 use super::step::{Cargo, Step};
+use crate::debian::{self, Tool};
 use crate::tidy::manifests::Package;
-use crate::{debian, workspace_root};
+use crate::workspace_root;
 
-/// Time limit of a boot and all its tests.
-const LIMIT_SECONDS: &str = "900";
+/// Which counts the tests take, and the time limit of a boot and all its tests.
+#[derive(Debug, Clone, Copy)]
+struct Set {
+    name: &'static str,
+    limit_seconds: &'static str,
+}
+
+const CI: Set = Set {
+    name: "ci",
+    limit_seconds: "1800",
+};
+
+const FULL: Set = Set {
+    name: "full",
+    limit_seconds: "3600",
+};
+
+/// What the tests run on the disks that they make. It is installed on the host, whose files the lab sees; each
+/// package brings its libraries.
+const TOOLS: [Tool; 5] = [
+    Tool {
+        program: "mkfs.ext4",
+        package: "e2fsprogs",
+    },
+    Tool {
+        program: "mkfs.xfs",
+        package: "xfsprogs",
+    },
+    Tool {
+        program: "mkfs.btrfs",
+        package: "btrfs-progs",
+    },
+    Tool {
+        program: "fio",
+        package: "fio",
+    },
+    Tool {
+        program: "mkswap",
+        package: "util-linux",
+    },
+];
 
 /// The oldest kernel that pepita is for.
 const OLDEST: &str = "6.1";
@@ -46,12 +86,8 @@ pub(super) fn step(packages: &[Package]) -> Result<Step> {
     if tests.is_empty() {
         return Ok(Step::nothing("no crate has a tests/lab.rs"));
     }
-    if !rustix::process::geteuid().is_root() {
-        ensure!(
-            !report::strict(),
-            "under CI=true the lab tests must run, and a lab needs root"
-        );
-        return Ok(Step::nothing("a lab needs root: run this step with sudo"));
+    if !may_boot()? {
+        return Ok(Step::nothing(NEEDS_ROOT));
     }
     let old = tests
         .iter()
@@ -60,27 +96,59 @@ pub(super) fn step(packages: &[Package]) -> Result<Step> {
     let it = |package| build(package, "it");
     let owned = owned.map(it).collect::<Result<Vec<_>>>()?;
     let step = Step::of(kernel_mode::build())
-        .then(boot("ci", &[], &script(&tests, &owned)))
+        .then(boot("ci", CI, &[], &script(&tests, &owned)))
         .then(boot(
             "ci-oldest",
+            CI,
             &["--kernel", OLDEST],
             &script(old, &owned),
         ));
-    Ok(step.judged_by(|printed| {
+    Ok(step.judged_by(nothing_is_left_out))
+}
+
+/// Builds the tests of one crate, and plans a boot for them with their full counts.
+pub(super) fn full(package: &Package) -> Result<Step> {
+    if !may_boot()? {
+        return Ok(Step::nothing(NEEDS_ROOT));
+    }
+    let test = build(package, "lab")?;
+    let name = format!("full-{}", package.name);
+    let boot = boot(&name, FULL, &[], &script([&test], &[]));
+    let step = Step::of(kernel_mode::build()).then(boot);
+    Ok(step.judged_by(nothing_is_left_out))
+}
+
+/// Why there is no boot.
+const NEEDS_ROOT: &str = "a lab needs root: run this step with sudo";
+
+/// Whether this process may start a lab; then what the tests need is installed.
+fn may_boot() -> Result<bool> {
+    if !rustix::process::geteuid().is_root() {
         ensure!(
-            !printed.contains(": only in the lab"),
-            "a lab test skipped itself inside the lab:\n{printed}"
+            !report::strict(),
+            "under CI=true the lab tests must run, and a lab needs root"
         );
-        Ok(())
-    }))
+        return Ok(false);
+    }
+    debian::ensure_tools(&TOOLS)?;
+    Ok(true)
+}
+
+fn nothing_is_left_out(printed: &str) -> Result<()> {
+    ensure!(
+        !printed.contains(": only in the lab"),
+        "a lab test skipped itself inside the lab:\n{printed}"
+    );
+    Ok(())
 }
 
 /// Runs `script` in the lab `name`.
-fn boot(name: &str, options: &[&str], script: &str) -> Cargo {
-    Cargo::new(&["xtask", "lab", "--name", name, "--timeout", LIMIT_SECONDS])
+fn boot(name: &str, set: Set, options: &[&str], script: &str) -> Cargo {
+    Cargo::new(&["xtask", "lab", "--name", name])
+        .args(&["--timeout", set.limit_seconds])
         .args(options)
         .args(&["--", "sh", "-c", script])
-        .env("PEPITA_TEST_SET", "ci")
+        .env("PEPITA_TEST_SET", set.name)
 }
 
 /// A test binary and the folder that it runs in.

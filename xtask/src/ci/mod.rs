@@ -5,6 +5,7 @@
 
 mod aarch64;
 mod coverage;
+mod fuzz;
 mod kernel_mode;
 mod labs;
 mod report;
@@ -13,7 +14,7 @@ mod tools;
 
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::tidy::manifests::{self, Package};
 use crate::workspace_root;
@@ -99,6 +100,7 @@ fn plans(options: &Options, packages: &[Package]) -> Result<Vec<(String, Plan)>>
             ("coverage", Box::new(|_| coverage::floor())),
             ("loom", Box::new(|_| Ok(loom()))),
             ("sanitizer", Box::new(|_| sanitizer())),
+            ("fuzz", Box::new(|_| fuzz::step(fuzz::CI_SECONDS))),
             ("kernel-mode", Box::new(|_| Ok(kernel_mode::step()))),
             ("aarch64", Box::new(|_| aarch64::step())),
             ("benches", Box::new(|_| Ok(benches()))),
@@ -138,6 +140,17 @@ fn full(areas: &[String], packages: &[Package]) -> Result<Vec<(String, Plan)>> {
                 format!("full {area}"),
                 Box::new(move |_| Ok(full_tests(&name))),
             ));
+            if package.ships() && package.has_test("lab") {
+                let name = package.name.clone();
+                plans.push((
+                    format!("full {area} lab"),
+                    Box::new(move |packages| labs::full(named(packages, &name)?)),
+                ));
+            }
+            if area == fuzz::AREA {
+                let step: Plan = Box::new(|_| fuzz::step(fuzz::FULL_SECONDS));
+                plans.push((format!("full fuzz {area}"), step));
+            }
         }
     }
     for area in areas {
@@ -152,6 +165,11 @@ fn full(areas: &[String], packages: &[Package]) -> Result<Vec<(String, Plan)>> {
         );
     }
     Ok(plans)
+}
+
+fn named<'a>(packages: &'a [Package], name: &str) -> Result<&'a Package> {
+    let found = packages.iter().find(|package| package.name == name);
+    found.with_context(|| format!("no package {name}"))
 }
 
 fn full_tests(package: &str) -> Step {

@@ -11,11 +11,16 @@ const MAY_SKIP: [(&str, &str); 0] = [];
 /// A reason that starts so is a matter of the chosen set of steps, not of the machine.
 const OTHER_SET: &str = "only in ";
 
-/// How many tests passed, and which were skipped.
+/// How many lines of a failed test's panic, or of the end of a failed command's output, stand in the table.
+const SHOWN_LINES: usize = 8;
+
+/// How many tests passed, which failed and which were skipped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     passed: usize,
     failed: usize,
+    /// The tests that failed, each with the end of what it said.
+    failures: Vec<String>,
     /// By reason.
     skipped: BTreeMap<String, Vec<String>>,
 }
@@ -39,6 +44,7 @@ impl Counts {
                     .push(test.to_owned());
             }
         }
+        counts.failures = failures(output);
         // The harness counts a test that returned early among the passed ones.
         counts.passed = counts.passed.saturating_sub(counts.skipped_total());
         counts
@@ -77,6 +83,35 @@ impl Counts {
 /// Whether this run is a CI service's, where nothing may be skipped that can run.
 pub(super) fn strict() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
+/// The failed tests in the output of harnesses, each with what its own thread said as it panicked.
+fn failures(output: &str) -> Vec<String> {
+    let mut failures = Vec::new();
+    let mut lines = output.lines();
+    while lines.by_ref().any(|line| line == "failures:") {
+        let names = lines.by_ref().take_while(|line| line.starts_with("    "));
+        let named = names.map(|name| with_panic(name.trim(), output));
+        failures.extend(named);
+    }
+    failures
+}
+
+/// `test` with the panic in its section of `output`, as far as the backtrace.
+fn with_panic(test: &str, output: &str) -> String {
+    let heading = format!("---- {test} stdout ----\n");
+    let section = output.split_once(&heading).map_or("", |(_, after)| after);
+    let section = section.split("\n---- ").next().unwrap_or_default();
+    let thread = format!("thread '{test}' ");
+    let panic = section.rfind(&thread).map_or("", |at| &section[at..]);
+    let mut text = test.to_owned();
+    for line in panic.lines().take(SHOWN_LINES) {
+        if line.is_empty() || line.starts_with("stack backtrace:") || line.starts_with("note: ") {
+            break;
+        }
+        let _ = write!(text, "\n        {line}");
+    }
+    text
 }
 
 /// The number that stands before `word` in a harness's result line, else 0.
@@ -214,6 +249,15 @@ pub(super) fn table(rows: &[Row], total: Duration) -> String {
             );
         }
         if let Some(failure) = &row.failure {
+            for test in &row.counts.failures {
+                let _ = writeln!(text, "    FAILED: {test}");
+            }
+            if row.counts.failures.is_empty() {
+                let lines: Vec<&str> = failure.output.trim_end().lines().collect();
+                for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
+                    let _ = writeln!(text, "    {line}");
+                }
+            }
             let _ = writeln!(text, "    again: {}", failure.again);
         }
     }
@@ -248,6 +292,22 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_test_stands_in_the_table_with_its_own_panic() {
+        let output = "test a ... FAILED\n\nsuccesses:\n\n---- b stdout ----\nSKIPPED\n\nsuccesses:\n    b\n\nfailures:\n\n\
+                      ---- a stdout ----\n\nthread 'worker' (7) panicked at a.rs:1:1:\na job\nstack backtrace:\n   0: f\n\n\
+                      thread 'a' (6) panicked at a.rs:2:1:\nleft: 1\nright: 2\nstack backtrace:\n   0: g\n\n\n\
+                      failures:\n    a\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored\n\n\
+                      failures:\n    of another binary\n\n";
+        let panic =
+            "a\n        thread 'a' (6) panicked at a.rs:2:1:\n        left: 1\n        right: 2";
+        assert_eq!(Counts::read(output).failures, [panic, "of another binary"]);
+        let failure = Failure::new(output.into(), "cargo test".into());
+        let row = Row::new("tests".into(), Duration::ZERO, Err(failure));
+        let text = table(&[row], Duration::ZERO);
+        assert!(text.contains(&format!("    FAILED: {panic}\n")), "{text}");
+    }
+
+    #[test]
     fn under_ci_only_listed_tests_and_those_of_other_sets_may_be_skipped() {
         let counts = Counts::read(OUTPUT);
         assert_eq!(counts.forbidden(false, &[]), Ok(()));
@@ -268,7 +328,7 @@ mod tests {
             ),
         ];
         let text = table(&rows, second);
-        assert!(text.contains("    again: cargo doc\n"), "{text}");
+        assert!(text.contains("    boom\n    again: cargo doc\n"), "{text}");
         assert!(text.contains("1 skipped, no /dev/kvm: b\n"), "{text}");
         assert!(text.ends_with("\n3 passed, 1 failed, 2 skipped"), "{text}");
         assert!(

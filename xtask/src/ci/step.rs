@@ -45,9 +45,11 @@ impl Cargo {
         self
     }
 
-    /// Lets passed tests show their output, where they say what they skipped.
+    /// Lets passed tests show their output, where they say what they skipped; without backtraces, of which panics that
+    /// tests want would print thousands.
     pub(super) fn tests(self) -> Self {
         self.args(&["--", "--show-output"])
+            .env("RUST_BACKTRACE", "0")
     }
 
     /// What to type to run it again.
@@ -179,7 +181,7 @@ mod tests {
         let cargo = Cargo::new(&["test"]).env("FLAGS", "-D it's").tests();
         assert_eq!(
             cargo.shown(),
-            r"FLAGS='-D it'\''s' cargo test -- --show-output"
+            r"FLAGS='-D it'\''s' RUST_BACKTRACE=0 cargo test -- --show-output"
         );
     }
 

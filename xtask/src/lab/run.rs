@@ -217,6 +217,10 @@ fn job(options: &Options, folder: &Folder, kernel: &Kernel) -> Result<Job> {
     let mut environment: Vec<_> = std::env::vars_os().collect();
     environment.push(("PEPITA_LAB".into(), kernel.release.clone().into()));
     environment.push(("PEPITA_LAB_OUT".into(), folder.path.clone().into()));
+    if options.icount {
+        let ns = machine::INSTRUCTION_NS.to_string();
+        environment.push(("PEPITA_LAB_INSTRUCTION_NS".into(), ns.into()));
+    }
     Ok(Job {
         command: options.command.clone(),
         environment,

@@ -5,6 +5,7 @@
 
 mod graph;
 pub(crate) mod manifests;
+mod operations;
 mod sources;
 mod unsafe_files;
 mod words;
@@ -129,6 +130,8 @@ fn check() -> Result<Vec<Finding>> {
         .collect::<Result<Vec<_>>>()?;
     findings.extend(sources.iter().flat_map(words::check));
     findings.extend(sources::check(&sources)?);
+    let figures = read(root, crate::operations::FIGURES)?;
+    findings.extend(operations::check(&sources, &figures.text)?);
     Ok(findings)
 }
 

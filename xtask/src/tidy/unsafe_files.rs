@@ -16,6 +16,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "the peer's heap takes memory by its address",
     ),
     (
+        "benches/src/ublk/load.rs",
+        "a raw ring reads and writes raw buffers",
+    ),
+    (
         "benches/src/uring/device.rs",
         "plays a front end of a device",
     ),
@@ -37,6 +41,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "looks at standard output before the standard library does",
     ),
     (
+        "crates/pepita-cli/src/ublk/descriptors.rs",
+        "a system call that no safe wrapper makes",
+    ),
+    (
         "crates/pepita-io/examples/copy.rs",
         "a front end vouches for the memory of its requests",
     ),
@@ -47,6 +55,14 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     (
         "crates/pepita-io/src/buf/aligned.rs",
         "allocates with an alignment",
+    ),
+    (
+        "crates/pepita-io/src/compose/below.rs",
+        "waits for descriptors of lanes",
+    ),
+    (
+        "crates/pepita-io/src/compose/parent.rs",
+        "makes requests of parts of a request's memory",
     ),
     (
         "crates/pepita-io/src/file/calls.rs",
@@ -224,12 +240,20 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "requests end by a pointer to what their queue keeps",
     ),
     (
+        "crates/pepita-io/src/ublk/ends/tests.rs",
+        "plays a queue of the driver",
+    ),
+    (
         "crates/pepita-io/src/ublk/queue.rs",
         "makes requests of the memory of tags",
     ),
     (
         "crates/pepita-io/src/ublk/thread.rs",
         "pushes the commands of queues",
+    ),
+    (
+        "crates/pepita-io/src/ublk/thread/wakes.rs",
+        "pushes entries that wake a thread",
     ),
     (
         "crates/pepita-io/tests/it/file/front.rs",
@@ -352,6 +376,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "makes a child that shares memory",
     ),
     (
+        "crates/pepita-sched/src/scheduler/backlog.rs",
+        "places of a ring are written by one thread and read by others",
+    ),
+    (
         "crates/pepita-sched/src/scheduler/frames.rs",
         "frames of joins lie on stacks",
     ),
@@ -360,12 +388,24 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "leads to the stack of who waits",
     ),
     (
+        "crates/pepita-sched/src/scheduler/job.rs",
+        "keeps closures as words",
+    ),
+    (
         "crates/pepita-sched/src/scheduler/join.rs",
         "frames of joins lie on stacks",
     ),
     (
         "crates/pepita-sched/src/scheduler/local.rs",
         "a thread finds its worker by an address",
+    ),
+    (
+        "crates/pepita-sched/src/scheduler/parallel.rs",
+        "lends a slice to several threads",
+    ),
+    (
+        "crates/pepita-sched/src/scheduler/scope.rs",
+        "jobs of a scope borrow from a stack",
     ),
     (
         "crates/pepita-sched/tests/lab.rs",
@@ -458,6 +498,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
     (
         "crates/pepita-zram/src/backing/flight.rs",
         "a front end vouches for the memory of its requests",
+    ),
+    (
+        "crates/pepita-zram/src/codec/lz4/wild.rs",
+        "copies in pieces, with one look for room a step",
     ),
     (
         "crates/pepita/tests/kernel-mode/src/bytes.rs",
