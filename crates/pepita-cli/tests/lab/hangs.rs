@@ -39,6 +39,15 @@ fn signal(disk: &Value, signal: Signal) {
     kill_process(pid_of(disk), signal).unwrap();
 }
 
+/// Whether every thread of the disk's server is stopped.
+fn is_stopped(disk: &Value) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid_of(disk).as_raw_nonzero()));
+    threads.unwrap().flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat"));
+        stat.is_ok_and(|stat| stat.contains(") T "))
+    })
+}
+
 /// Runs a command that ends within a limited time: whether it succeeded, and what it said.
 #[track_caller]
 fn bounded(home: &Home, args: &[&str]) -> (bool, String) {
@@ -74,7 +83,9 @@ fn over_a_back_end_that_stands_still(
     let front = home.add(&front);
     let readers = readers("/dev/ublkb25");
     signal(&back, Signal::STOP);
-    until("readers wait", || waiting(25) == 3);
+    until("the back end is stopped", || is_stopped(&back));
+    // Who kills the server now finds it with a request that the back end has.
+    until("readers wait", || waiting(25) == 3 && waiting(24) > 0);
     (back, front, readers)
 }
 

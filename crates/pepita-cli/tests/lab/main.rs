@@ -110,6 +110,26 @@ impl Home {
     }
 }
 
+impl Drop for Home {
+    /// What a failed test leaves is not the next one's.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let list = self.ublk(&["list"]).output();
+        let list = list.map(|output| serde_json::from_slice(&output.stdout));
+        let list: Value = list.unwrap_or(Ok(Value::Null)).unwrap_or(Value::Null);
+        for disk in list["disks"].as_array().into_iter().flatten() {
+            let pid = disk["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            if let Some(pid) = pid.and_then(Pid::from_raw) {
+                println!("left: {disk}: {:?}", kill_process(pid, Signal::KILL));
+            }
+        }
+        let deleted = self.ublk(&["del", "--all", "--force"]).output();
+        println!("deleted: {:?}", deleted.map(|output| both(&output)));
+    }
+}
+
 fn both(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
