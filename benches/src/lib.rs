@@ -21,6 +21,7 @@ mod corpus;
 mod home;
 mod host;
 pub mod join;
+mod kernel_zram;
 pub mod loops;
 mod output;
 pub mod pages;
@@ -56,6 +57,7 @@ pub const SUITES: &[Suite] = &[
     tasks::SUITE,
     ublk::SUITE,
     ublk::DISK_SUITE,
+    ublk::ZRAM_SUITE,
     uring::SUITE,
     blas::VECTOR,
     zram::SUITE,

@@ -13,10 +13,11 @@ use memmap2::MmapMut;
 use pepita_io::ring::{Ring, RingConfig};
 use pepita_sys::io_uring::IoUringSqe;
 
+use crate::corpus::PAGE;
 use crate::stats::Random;
 
 /// Bytes of a block.
-const BLOCK: usize = 4096;
+const BLOCK: usize = PAGE;
 /// The same, as an entry has it.
 const BLOCK_U32: u32 = 4096;
 /// The same, as a completion has it.
@@ -44,14 +45,55 @@ impl Direction {
     }
 }
 
+/// What the blocks are.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// [`BLOCKS`] blocks, each filled with a [`word`] of its own.
+    Numbers,
+    /// Pages that live as long as the process.
+    Pages(Vec<&'static [u8; PAGE]>),
+}
+
+impl Content {
+    fn blocks(&self) -> usize {
+        match self {
+            Self::Numbers => BLOCKS,
+            Self::Pages(pages) => pages.len(),
+        }
+    }
+
+    fn copy(&self, number: usize, block: &mut [u8]) {
+        match self {
+            Self::Numbers => {
+                for word_of_block in block.chunks_exact_mut(8) {
+                    word_of_block.copy_from_slice(&word(number));
+                }
+            }
+            Self::Pages(pages) => block.copy_from_slice(pages[number]),
+        }
+    }
+
+    fn is(&self, number: usize, block: &[u8]) -> bool {
+        match self {
+            Self::Numbers => block.chunks_exact(8).all(|found| found == word(number)),
+            Self::Pages(pages) => block == pages[number],
+        }
+    }
+}
+
 /// Keeps requests in flight until all are done.
 ///
 /// # Invariants
-/// * buffers-live: the buffers are leaked.
+/// * buffers-live: the buffers are leaked, and pages of the content are as good as that.
 pub(super) struct Load {
     ring: Ring,
     disk: File,
     bytes: u64,
+    content: Content,
+    /// Blocks of the content, shuffled: pages are written in this order.
+    order: Vec<usize>,
+    /// How many of the order were written.
+    written: usize,
     buffers: &'static mut MmapMut,
     /// Slots of `buffers` that are not in flight.
     free: Vec<usize>,
@@ -62,28 +104,38 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn new(disk: &Path, direction: Direction, depth: u32) -> Result<Self> {
+    pub(super) fn new(
+        disk: &Path,
+        direction: Direction,
+        depth: u32,
+        content: Content,
+    ) -> Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
         options.custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed());
         let mut disk = options.open(disk)?;
         let bytes = disk.seek(SeekFrom::End(0))?;
         ensure!(
-            bytes >= (BLOCKS * BLOCK) as u64,
+            bytes >= (content.blocks() * BLOCK) as u64,
             "a disk of {bytes} bytes is too small"
         );
         let ring = RingConfig::new(depth).build()?;
         let depth = depth as usize;
         let buffers = MmapMut::map_anon(depth.max(FILLED) * BLOCK)?;
+        let (mut random, mut order) = (Random::new(1), Vec::from_iter(0..content.blocks()));
+        random.shuffle(&mut order);
         Ok(Self {
             ring,
             disk,
             bytes,
+            content,
+            order,
+            written: 0,
             buffers: Box::leak(Box::new(buffers)),
             free: (0..depth).collect(),
             began: vec![Instant::now(); depth],
             direction,
-            random: Random::new(1),
+            random,
         })
     }
 
@@ -92,16 +144,14 @@ impl Load {
         self.bytes
     }
 
-    /// Writes to each block what [`word`] says of it.
+    /// Writes its content to each block.
     pub(super) fn fill(&mut self) -> Result<()> {
-        for first in (0..BLOCKS).step_by(FILLED) {
-            let blocks = self.buffers[..FILLED * BLOCK].chunks_exact_mut(BLOCK);
-            for (number, block) in (first..).zip(blocks) {
-                for word_of_block in block.chunks_exact_mut(8) {
-                    word_of_block.copy_from_slice(&word(number));
-                }
+        for first in (0..self.content.blocks()).step_by(FILLED) {
+            let count = FILLED.min(self.content.blocks() - first);
+            let piece = &mut self.buffers[..count * BLOCK];
+            for (number, block) in (first..).zip(piece.chunks_exact_mut(BLOCK)) {
+                self.content.copy(number, block);
             }
-            let piece = &self.buffers[..FILLED * BLOCK];
             self.disk.write_all_at(piece, (first * BLOCK) as u64)?;
         }
         Ok(())
@@ -110,20 +160,20 @@ impl Load {
     /// Reads all blocks, and counts those that are not as [filled](Self::fill).
     pub(super) fn wrong_blocks(&mut self) -> Result<usize> {
         let mut wrong = 0;
-        for first in (0..BLOCKS).step_by(FILLED) {
-            let piece = &mut self.buffers[..FILLED * BLOCK];
+        for first in (0..self.content.blocks()).step_by(FILLED) {
+            let count = FILLED.min(self.content.blocks() - first);
+            let piece = &mut self.buffers[..count * BLOCK];
             self.disk.read_exact_at(piece, (first * BLOCK) as u64)?;
             let blocks = (first..).zip(piece.chunks_exact(BLOCK));
-            let is_wrong = |(number, block): &(usize, &[u8])| {
-                block.chunks_exact(8).any(|found| found != word(*number))
-            };
-            wrong += blocks.filter(is_wrong).count();
+            wrong += blocks
+                .filter(|(number, block)| !self.content.is(*number, block))
+                .count();
         }
         Ok(wrong)
     }
 
-    /// Reads or writes `count` random blocks, and tells how long each took. What is written is what one of the
-    /// blocks was filled with.
+    /// Reads or writes `count` blocks, and tells how long each took. Pages are written where they belong, each once
+    /// before one is written twice; numbers anywhere.
     pub(super) fn run(&mut self, count: usize, mut each: impl FnMut(Duration)) -> Result<()> {
         let (mut to_start, mut to_end, mut failed) = (count, count, 0);
         while to_end > 0 {
@@ -147,8 +197,16 @@ impl Load {
     }
 
     fn push(&mut self, slot: usize) {
-        let at = (self.random.below(BLOCKS) * BLOCK) as u64;
-        let buffer = self.buffers.as_mut_ptr().wrapping_add(slot * BLOCK);
+        let own = self.buffers.as_mut_ptr().wrapping_add(slot * BLOCK);
+        let (block, buffer) = match (&self.content, self.direction) {
+            (Content::Pages(pages), Direction::Write) => {
+                let block = self.order[self.written % self.order.len()];
+                self.written += 1;
+                (block, pages[block].as_ptr().cast_mut())
+            }
+            (content, _) => (self.random.below(content.blocks()), own),
+        };
+        let at = (block * BLOCK) as u64;
         let disk = self.disk.as_raw_fd();
         let entry = match self.direction {
             Direction::Read => IoUringSqe::read(disk, buffer, BLOCK_U32, at),

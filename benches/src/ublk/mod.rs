@@ -11,12 +11,15 @@
 mod load;
 mod servers;
 
-use anyhow::Result;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
 
 use crate::case::{Bar, Case, Contender, Home, Role, Settings, Suite, Unit};
+use crate::corpus::Corpus;
 use crate::timing::per_second;
-use load::{Direction, Load};
-use servers::{Kind, LoopDevice, Served, Server};
+use load::{Content, Direction, Load};
+use servers::{KernelZram, Kind, LoopDevice, Served, Server};
 
 /// `cargo xtask bench ublk`.
 pub const SUITE: Suite = Suite {
@@ -30,6 +33,13 @@ pub const DISK_SUITE: Suite = Suite {
     name: "ublk-disk",
     about: "the lab's scratch disk served from user space: requests a second",
     cases: disk_cases,
+};
+
+/// `cargo xtask bench ublk-zram`.
+pub const ZRAM_SUITE: Suite = Suite {
+    name: "ublk-zram",
+    about: "compressed memory served from user space, beside the kernel's zram: requests a second",
+    cases: zram_cases,
 };
 
 /// Requests in flight that a queue has room for: libublk's `ramdisk` takes no other.
@@ -158,9 +168,30 @@ fn compared(work: Work, kind: Kind, settings: &Settings) -> Case {
         .contender(Role::Ours, Home::Shared, kind.ours(), move || {
             Disk::new(Served::ours(kind, bytes, &pepita)?, work, kind.keeps())
         })
-        .contender(Role::Peer, Home::Shared, kind.libublk(), move || {
-            Disk::new(Served::by_libublk(kind)?, work, kind.keeps())
-        })
+        .contender(
+            Role::Peer,
+            Home::Shared,
+            format!("libublk {}", kind.libublk().unwrap_or_default()),
+            move || Disk::new(Served::by_libublk(kind)?, work, kind.keeps()),
+        )
+}
+
+/// Pages of a corpus, written to an empty disk and read from a full one. The kernel's works in the thread that asks it,
+/// without a switch of threads.
+fn zram_cases(settings: &Settings) -> Vec<Case> {
+    let mut cases = Vec::new();
+    each(&mut cases, Figure::Rate, &[1, 64], |work| {
+        let pepita = settings.pepita.clone();
+        let kind = Kind::Zram;
+        work.case(kind.name())
+            .contender(Role::Ours, Home::Shared, kind.ours(), move || {
+                Compressed::new(Served::ours(kind, kind.bytes(), &pepita)?, work)
+            })
+            .contender(Role::Peer, Home::Shared, "kernel zram lz4", move || {
+                Compressed::new(KernelZram::new()?, work)
+            })
+    });
+    cases
 }
 
 /// What memory costs over a disk that keeps nothing, so that only their sizes are compared.
@@ -193,8 +224,9 @@ struct Disk<S> {
 impl<S: Server> Disk<S> {
     fn new(server: S, work: Work, keeps: bool) -> Result<Self> {
         // A write to every place that the server has for a request: from here on it has all of its memory.
-        Load::new(server.path(), Direction::Write, DEPTH.into())?.run(WARMING, |_| {})?;
-        let mut load = Load::new(server.path(), work.direction, work.depth)?;
+        let load = |direction, depth| Load::new(server.path(), direction, depth, Content::Numbers);
+        load(Direction::Write, DEPTH.into())?.run(WARMING, |_| {})?;
+        let mut load = load(work.direction, work.depth)?;
         load.fill()?;
         load.run(WARMING, |_| {})?;
         Ok(Self {
@@ -238,6 +270,46 @@ impl<S: Server> Contender for Disk<S> {
                 Ok(took[rank].as_secs_f64() * 1e6)
             }
         }
+    }
+}
+
+/// A disk of compressed memory and its load, requests a second.
+struct Compressed<S> {
+    load: Load,
+    work: Work,
+    /// Gone after its load.
+    server: S,
+}
+
+impl<S: Server> Compressed<S> {
+    /// Pages of the corpus that are used.
+    const PAGES: usize = 2048;
+
+    fn new(server: S, work: Work) -> Result<Self> {
+        let all = Corpus::Vmlinux.pages()?;
+        ensure!(all.len() >= Self::PAGES, "the corpus is too small");
+        let pages = all.iter().step_by(all.len() / Self::PAGES);
+        let pages = Content::Pages(pages.take(Self::PAGES).collect());
+        let mut load = Load::new(server.path(), work.direction, work.depth, pages)?;
+        load.fill()?;
+        Ok(Self { load, work, server })
+    }
+}
+
+impl<S: Server> Contender for Compressed<S> {
+    fn answer(&mut self) -> Result<String> {
+        Ok(format!("{} wrong blocks", self.load.wrong_blocks()?))
+    }
+
+    fn round(&mut self) -> Result<f64> {
+        if self.work.direction == Direction::Read {
+            let count = self.work.requests();
+            return per_second(count, || self.load.run(count, |_| {}));
+        }
+        let mut discard = Command::new("blkdiscard");
+        let status = discard.arg("--force").arg(self.server.path()).status()?;
+        ensure!(status.success(), "blkdiscard: {status}");
+        per_second(Self::PAGES, || self.load.run(Self::PAGES, |_| {}))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who serves a disk: [`Served`] by ours or by libublk's examples, or the kernel's [`LoopDevice`].
+//! Who serves a disk: [`Served`] by ours or by libublk's examples, or the kernel's [`LoopDevice`] or zram.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use pepita_sys::ublk::UBLK_S_DEV_LIVE;
 
 use super::DEPTH;
 use super::load::BLOCKS;
+use crate::kernel_zram::Device;
 
 /// Where `cargo xtask bench` installs libublk's examples.
 const LIBUBLK: &str = "target/peers/libublk/bin";
@@ -42,6 +43,7 @@ pub(super) enum Kind {
     Null,
     Ram,
     File,
+    Zram,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             Self::Null => "null",
             Self::Ram => "ram",
             Self::File => "file",
+            Self::Zram => "zram",
         }
     }
 
@@ -59,15 +62,17 @@ impl Kind {
             Self::Null => "pepita ublk, null",
             Self::Ram => "pepita ublk, ram",
             Self::File => "pepita ublk, file",
+            Self::Zram => "pepita ublk, zram",
         }
     }
 
-    /// The peer, for people.
-    pub(super) const fn libublk(self) -> &'static str {
+    /// Its example in libublk.
+    pub(super) const fn libublk(self) -> Option<&'static str> {
         match self {
-            Self::Null => "libublk null",
-            Self::Ram => "libublk ramdisk",
-            Self::File => "libublk loop",
+            Self::Null => Some("null"),
+            Self::Ram => Some("ramdisk"),
+            Self::File => Some("loop"),
+            Self::Zram => None,
         }
     }
 
@@ -80,7 +85,7 @@ impl Kind {
     pub(super) const fn bytes(self) -> u64 {
         match self {
             Self::Null => 250 << 30,
-            Self::Ram | Self::File => (BLOCKS * 4096) as u64,
+            Self::Ram | Self::File | Self::Zram => (BLOCKS * 4096) as u64,
         }
     }
 }
@@ -108,17 +113,17 @@ impl Served {
         command.args(["ublk", "add", "--type", kind.name()]);
         command.args(["--queues", "1", "--depth", &DEPTH.to_string()]);
         match kind {
-            Kind::Null | Kind::Ram => command.args(["--size", &format!("{bytes}B")]),
+            Kind::Null | Kind::Ram | Kind::Zram => command.args(["--size", &format!("{bytes}B")]),
             Kind::File => command.args(["--file", SCRATCH, "--direct"]),
         };
         Self::start(command, "--id")
     }
 
     pub(super) fn by_libublk(kind: Kind) -> Result<Self> {
-        let (program, option) = match kind {
-            Kind::Null => ("null", "--number"),
-            Kind::Ram => ("ramdisk", ""),
-            Kind::File => ("loop", "--number"),
+        let program = kind.libublk().context("libublk has no such example")?;
+        let option = match kind {
+            Kind::Ram => "",
+            _ => "--number",
         };
         let program = Path::new(LIBUBLK).join(program);
         ensure!(program.exists(), "there is no {}", program.display());
@@ -239,5 +244,34 @@ impl Drop for LoopDevice {
             .arg("--detach")
             .arg(&self.path)
             .status();
+    }
+}
+
+/// The kernel's zram.
+pub(super) struct KernelZram {
+    path: PathBuf,
+    /// Gone with this.
+    _device: Device,
+}
+
+impl KernelZram {
+    pub(super) fn new() -> Result<Self> {
+        let mut device = Device::new()?;
+        let bytes = usize::try_from(Kind::Zram.bytes())?;
+        device.renew(bytes)?;
+        Ok(Self {
+            path: device.path(),
+            _device: device,
+        })
+    }
+}
+
+impl Server for KernelZram {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn nanoseconds(&self) -> Result<u64> {
+        bail!("it works in the threads that ask it")
     }
 }

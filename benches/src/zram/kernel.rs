@@ -1,20 +1,17 @@
-//! The kernel's zram: a device of its own for each contender, gone when that is dropped.
+//! The kernel's zram: a device of its own for each contender.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::os::unix::fs::FileExt;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use memmap2::MmapMut;
 
 use super::{Work, us_of};
 use crate::case::Contender;
 use crate::corpus::{Corpus, PAGE, Pages};
+use crate::kernel_zram::Device;
 use crate::timing::wall_ms;
-
-const CONTROL: &str = "/sys/class/zram-control";
 
 /// Bytes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,74 +33,6 @@ impl Request {
             Self::Page => PAGE,
             Self::MiB => 1 << 20,
         }
-    }
-}
-
-/// A device `/dev/zramN`.
-struct Device {
-    number: String,
-    file: Option<File>,
-}
-
-impl Device {
-    fn new() -> Result<Self> {
-        let number = fs::read_to_string(format!("{CONTROL}/hot_add"))
-            .context("adding a zram device: it takes root, and the module zram")?;
-        Ok(Self {
-            number: number.trim().to_owned(),
-            file: None,
-        })
-    }
-
-    fn attribute(&self, name: &str) -> PathBuf {
-        format!("/sys/block/zram{}/{name}", self.number).into()
-    }
-
-    fn set(&self, name: &str, value: &str) -> Result<()> {
-        let path = self.attribute(name);
-        fs::write(&path, value).with_context(|| format!("{value} to {}", path.display()))
-    }
-
-    /// Empties it, and opens it with room for `bytes` bytes.
-    fn renew(&mut self, bytes: usize) -> Result<&File> {
-        self.file = None;
-        self.reset()?;
-        self.set("comp_algorithm", "lz4")?;
-        self.set("disksize", &bytes.to_string())?;
-        let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
-        let path = format!("/dev/zram{}", self.number);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(direct);
-        Ok(self.file.insert(options.open(path)?))
-    }
-
-    /// Whoever looks at new devices, such as udev, may have it open for a moment.
-    fn reset(&self) -> Result<()> {
-        let begin = Instant::now();
-        loop {
-            match self.set("reset", "1") {
-                Err(_) if begin.elapsed() < Duration::from_secs(2) => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                done => return done,
-            }
-        }
-    }
-
-    /// The bytes that are stored and the memory that they take.
-    fn sizes(&self) -> Result<(f64, f64)> {
-        let line = fs::read_to_string(self.attribute("mm_stat"))?;
-        let mut numbers = line.split_whitespace().skip(1).map(str::parse);
-        let mut next = || numbers.next().context("mm_stat is short");
-        Ok((next()??, next()??))
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        self.file = None;
-        let _ = self.reset();
-        let _ = fs::write(format!("{CONTROL}/hot_remove"), &self.number);
     }
 }
 
@@ -131,7 +60,7 @@ impl Kernel {
     }
 
     fn file(&self) -> Result<&File> {
-        self.device.file.as_ref().context("the device is open")
+        self.device.file()
     }
 
     fn write(&self) -> Result<()> {
@@ -146,7 +75,7 @@ impl Kernel {
 
     /// Reads all, and lets `see` have it.
     fn read(&mut self, mut see: impl FnMut(&[u8])) -> Result<()> {
-        let file = self.device.file.as_ref().context("the device is open")?;
+        let file = self.device.file()?;
         let len = self.pages.len() * PAGE;
         for at in (0..len).step_by(self.request.bytes()) {
             let piece = &mut self.buffer[..self.request.bytes().min(len - at)];

@@ -112,6 +112,8 @@ Examples:
 pub(crate) enum Area {
     /// Tasks, the pool and the process executor
     Tasks,
+    /// Compressed memory, in the program and as a disk
+    Zram,
 }
 
 /// What `bench` measures.

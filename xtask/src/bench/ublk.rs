@@ -9,7 +9,11 @@ use anyhow::{Context, Result, ensure};
 use crate::debian::{self, Tool};
 
 /// The benches, and how the clock of their labs goes.
-const BENCHES: [(&str, Clock); 2] = [("ublk", Clock::Instructions), ("ublk-disk", Clock::Host)];
+const BENCHES: [(&str, Clock); 3] = [
+    ("ublk", Clock::Instructions),
+    ("ublk-disk", Clock::Host),
+    ("ublk-zram", Clock::Instructions),
+];
 
 /// What the clock of a lab counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,9 +126,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_benches_run_in_labs() {
+    fn benches_of_ublk_run_in_labs() {
         assert_eq!(clock("ublk"), Some(Clock::Instructions));
         assert_eq!(clock("ublk-disk"), Some(Clock::Host));
+        assert_eq!(clock("ublk-zram"), Some(Clock::Instructions));
         assert_eq!(clock("uring"), None);
     }
 }

@@ -5,6 +5,7 @@
 
 mod reference;
 mod tasks;
+mod zram;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::doctor;
+use crate::run::signals;
 use crate::units::show_duration;
 use reference::Reference;
 
@@ -35,7 +37,17 @@ struct Case {
 struct Bench {
     name: &'static str,
     unit: &'static str,
-    run: fn() -> Result<f64, String>,
+    run: fn() -> Result<f64, Unmeasured>,
+}
+
+/// Why a bench has no value.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Unmeasured {
+    #[serde(rename = "error")]
+    Failed(String),
+    /// What this host lacks.
+    NotHere(String),
 }
 
 /// What came of a case.
@@ -68,7 +80,9 @@ impl<E: std::error::Error + 'static> From<E> for Finding {
 /// The areas that `selection` names; all when it names none.
 fn areas(selection: Option<cli::Area>) -> Vec<Area> {
     match selection {
-        None | Some(cli::Area::Tasks) => vec![tasks::AREA],
+        None => vec![tasks::AREA, zram::AREA],
+        Some(cli::Area::Tasks) => vec![tasks::AREA],
+        Some(cli::Area::Zram) => vec![zram::AREA],
     }
 }
 
@@ -99,12 +113,14 @@ struct BenchReport {
     name: &'static str,
     unit: &'static str,
     value: Option<f64>,
-    error: Option<String>,
+    #[serde(flatten)]
+    unmeasured: Option<Unmeasured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'static Reference>,
 }
 
-/// Runs the areas, and shows each finding as it comes.
+/// Runs the areas, and shows each finding as it comes. A signal to end is heard between two of them, so that nothing is left
+/// behind.
 pub(crate) fn run(selection: Option<cli::Area>, with_bench: bool, is_json: bool) -> ExitCode {
     let mut report = Report {
         pepita: env!("CARGO_PKG_VERSION"),
@@ -120,15 +136,31 @@ pub(crate) fn run(selection: Option<cli::Area>, with_bench: bool, is_json: bool)
         false => writeln!(std::io::stdout(), "{line}"),
     };
     let mut is_read = true;
+    let requests = signals::listen().ok();
+    let requested = || {
+        requests
+            .as_ref()
+            .and_then(|requests| requests.try_recv().ok())
+    };
     for area in areas(selection) {
         for case in area.cases {
+            if let Some(request) = requested() {
+                return request.exit_code().into();
+            }
             let case = run_case(&area, case, &mut report);
             is_read &= show(case.to_string()).is_ok();
             report.cases.push(case);
         }
         for bench in area.benches.iter().filter(|_| with_bench) {
+            if let Some(request) = requested() {
+                return request.exit_code().into();
+            }
             let bench = run_bench(&area, bench);
-            report.failed += usize::from(bench.error.is_some());
+            match bench.unmeasured {
+                Some(Unmeasured::Failed(_)) => report.failed += 1,
+                Some(Unmeasured::NotHere(_)) => report.not_here += 1,
+                None => {}
+            }
             is_read &= show(bench.to_string()).is_ok();
             report.benches.push(bench);
         }
@@ -166,16 +198,16 @@ fn run_case(area: &Area, case: &Case, report: &mut Report) -> CaseReport {
 }
 
 fn run_bench(area: &Area, bench: &Bench) -> BenchReport {
-    let (value, error) = match (bench.run)() {
+    let (value, unmeasured) = match (bench.run)() {
         Ok(value) => (Some(value), None),
-        Err(error) => (None, Some(error)),
+        Err(why) => (None, Some(why)),
     };
     BenchReport {
         area: area.name,
         name: bench.name,
         unit: bench.unit,
         value,
-        error,
+        unmeasured,
         reference: reference::find(area.name, bench.name),
     }
 }
@@ -206,7 +238,7 @@ impl std::fmt::Display for BenchReport {
         let Self {
             area, name, unit, ..
         } = self;
-        match (self.value, &self.error, self.reference) {
+        match (self.value, &self.unmeasured, self.reference) {
             (Some(value), _, Some(reference)) => write!(
                 f,
                 "bench     {area}: {name}: {value:.0} {unit}, {:.2} x the {:.0} of {}",
@@ -215,10 +247,10 @@ impl std::fmt::Display for BenchReport {
                 reference::MACHINE
             ),
             (Some(value), ..) => write!(f, "bench     {area}: {name}: {value:.0} {unit}"),
-            (None, error, _) => {
-                let error = error.as_deref().unwrap_or("no value");
-                write!(f, "FAILED    {area}: {name}\n          {error}")
+            (None, Some(Unmeasured::NotHere(missing)), _) => {
+                write!(f, "not here  {area}: {name}\n          {missing}")
             }
+            (None, why, _) => write!(f, "FAILED    {area}: {name}\n          {why:?}"),
         }
     }
 }

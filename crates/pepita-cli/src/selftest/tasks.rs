@@ -11,7 +11,7 @@ use pepita::task::{
     TreeKill, Unsupported,
 };
 
-use super::{Area, Bench, Case, Finding};
+use super::{Area, Bench, Case, Finding, Unmeasured};
 
 pub(super) const AREA: Area = Area {
     name: "tasks",
@@ -317,20 +317,19 @@ fn panic() -> Finding {
     }
 }
 
-fn bench_processes() -> Result<f64, String> {
+fn bench_processes() -> Result<f64, Unmeasured> {
     const COUNT: u32 = 1000;
     // Without the variables of a locale, whose files `true` would read.
     let task = || Task::binary("/bin/true").env_clear().build();
-    rate(COUNT, || task().map_err(|error| error.to_string()))
+    let rate = rate(COUNT, || task().map_err(|error| error.to_string()));
+    rate.map_err(Unmeasured::Failed)
 }
 
-fn bench_functions() -> Result<f64, String> {
+fn bench_functions() -> Result<f64, Unmeasured> {
     const COUNT: u32 = 100_000;
-    rate(COUNT, || {
-        Task::function(|_| ())
-            .build()
-            .map_err(|error| error.to_string())
-    })
+    let task = || Task::function(|_| ()).build();
+    let rate = rate(COUNT, || task().map_err(|error| error.to_string()));
+    rate.map_err(Unmeasured::Failed)
 }
 
 /// Tasks per second of `count` tasks, results collected.

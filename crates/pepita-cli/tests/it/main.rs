@@ -10,6 +10,7 @@ mod file;
 mod over;
 mod plans;
 mod report;
+mod selftest;
 mod setback;
 mod signals;
 mod zram;

@@ -56,6 +56,33 @@ impl Kernel {
 }
 
 #[test]
+fn the_program_tries_its_compressed_memory_beside_the_kernels_and_leaves_nothing() {
+    let test = "the_program_tries_its_compressed_memory_beside_the_kernels_and_leaves_nothing";
+    if !in_lab(test) {
+        return;
+    }
+    let disks = || {
+        let entries = fs::read_dir("/sys/block").unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = disks();
+    let mut selftest = Command::new(env!("CARGO_BIN_EXE_pepita"));
+    let output = selftest.args(["--json", "selftest", "zram"]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", both(&output));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (failed, not_here) = (&report["failed"], &report["not_here"]);
+    assert_eq!((failed, not_here), (&0.into(), &0.into()), "{report}");
+    for bench in report["benches"].as_array().unwrap() {
+        println!("{bench}");
+        assert!(bench["value"].as_f64() > Some(0.0), "{bench}");
+    }
+    assert_eq!(disks(), before);
+}
+
+#[test]
 fn what_a_zram_disk_holds_is_told_as_the_kernel_tells_of_its_own() {
     if !in_lab("what_a_zram_disk_holds_is_told_as_the_kernel_tells_of_its_own") {
         return;
