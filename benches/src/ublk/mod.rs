@@ -307,8 +307,9 @@ impl<S: Server> Contender for Compressed<S> {
             return per_second(count, || self.load.run(count, |_| {}));
         }
         let mut discard = Command::new("blkdiscard");
-        let status = discard.arg("--force").arg(self.server.path()).status()?;
-        ensure!(status.success(), "blkdiscard: {status}");
+        let output = discard.arg("--force").arg(self.server.path()).output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "blkdiscard: {}", told.trim());
         per_second(Self::PAGES, || self.load.run(Self::PAGES, |_| {}))
     }
 }
