@@ -31,7 +31,7 @@ struct Set {
 
 const CI: Set = Set {
     name: "ci",
-    limit_seconds: "1800",
+    limit_seconds: "2700",
 };
 
 const FULL: Set = Set {
