@@ -30,7 +30,10 @@ const BARE: &str = "-C target-feature=+lse";
 /// The standard library for [`TARGET`], where Debian's package puts it.
 const LIBRARY: &str = "/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib";
 
-const TOOLS: [Tool; 4] = [
+/// What the linker begins programs with.
+const START: &str = "/usr/aarch64-linux-gnu/lib/crt1.o";
+
+const TOOLS: [Tool; 5] = [
     Tool {
         program: "/usr/lib/rustlib/x86_64-unknown-linux-gnu/lib",
         package: "rustc-web",
@@ -42,6 +45,10 @@ const TOOLS: [Tool; 4] = [
     Tool {
         program: "aarch64-linux-gnu-gcc",
         package: "gcc-aarch64-linux-gnu",
+    },
+    Tool {
+        program: START,
+        package: "libc6-dev-arm64-cross",
     },
     Tool {
         program: EMULATOR,
