@@ -4,8 +4,10 @@ use std::sync::OnceLock;
 
 use pepita_sys::error::Errno;
 
+use crate::sync::sized;
+
 /// Elements that are allocated together.
-const CHUNK: usize = 512;
+const CHUNK: usize = sized(512, 8);
 
 /// An array of a fixed length, whose elements are made 512 at a time when one of them is first wanted. They
 /// stay where they are, so they are reached without a lock.

@@ -1,7 +1,6 @@
 //! [`Counters`]: numbers that many threads change and few read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::threads::{self, Apart, SHARDS};
 
 /// `N` counts, each in one part for each few threads, so that threads do not wait for each other's cache lines.

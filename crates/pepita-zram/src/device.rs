@@ -1,7 +1,6 @@
 //! [`ZramDevice`]: pages in, pages out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use pepita_mem::PAGE_SIZE;
@@ -22,6 +21,7 @@ use crate::slot::{Content, Slot};
 use crate::stats::ZramStats;
 use crate::store::StoreError;
 use crate::stream::Streams;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The most pages of a device: 16 TiB, less what has a number of its own.
 const PAGES_MAX: u64 = u32::MAX as u64 - OBJECTS_SPARE as u64 - 1;
@@ -498,5 +498,7 @@ fn coarse_ns() -> i64 {
     time.tv_sec * NS_PER_SECOND + time.tv_nsec
 }
 
+#[cfg(all(test, pepita_loom))]
+mod models;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -3,8 +3,10 @@
 //! # Invariants
 //! * *known*: a dictionary is here as long as an object was made with it, or somebody is about to make one.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::sync::{self, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The most dictionaries at once: the one for new objects, and others until their objects have it, or are gone.
 pub(crate) const DICTIONARIES_MAX: usize = 4;
@@ -61,11 +63,11 @@ struct Table {
 
 impl Dictionaries {
     fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        sync::read(&self.table)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        sync::write(&self.table)
     }
 
     /// The one for new objects, if there is one. Who makes an object keeps this until it is counted (*known*).
@@ -154,7 +156,7 @@ impl Table {
         self.all.retain_mut(|dictionary| {
             dictionary.id == current
                 // Somebody makes an object with it, or reads one.
-                || Arc::get_mut(dictionary).is_none_or(|only| *only.objects.get_mut() != 0)
+                || Arc::get_mut(dictionary).is_none_or(|only| only.objects.load(Ordering::Relaxed) != 0)
         });
     }
 }

@@ -1,14 +1,12 @@
 //! [`Duplicates`]: finds the objects of pages that are the same, by a hash of the page.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard};
-
 use crate::objects::{Object, ObjectId};
-use crate::store::lock;
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, MutexGuard, lock, sized};
 use crate::threads::Apart;
 
 /// Locks, each for a share of the hashes.
-const STRIPES: usize = 64;
+const STRIPES: usize = sized(64, 1);
 
 /// Chains of objects whose hashes have some bits in common. An object has the number of the next one plus 1,
 /// and 0 at the end.

@@ -1,6 +1,5 @@
 //! Idle pages, and their way to the backing device.
 
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use crate::device::{Count, ZramDevice};
 use crate::error::ZramError;
 use crate::objects::{Form, Object, ObjectId};
 use crate::page::Page;
+use crate::sync::atomic::Ordering;
 
 /// Which pages are idle from now on, until they are read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,7 @@ mod slot;
 mod stats;
 mod store;
 mod stream;
+mod sync;
 mod threads;
 mod training;
 mod upkeep;

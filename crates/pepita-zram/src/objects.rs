@@ -4,8 +4,7 @@
 //! object is moved, or compressed again, by one compare-and-swap of its *word*, whatever pages it has, and
 //! whoever reads goes on.
 
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pepita_mem::PAGE_SIZE;
 use pepita_sys::error::Errno;
@@ -15,7 +14,9 @@ use crate::chunked::Chunked;
 use crate::counters::Counters;
 use crate::dictionaries::{Dictionaries, DictionaryId};
 use crate::duplicates::Duplicates;
-use crate::store::{Place, Store, StoreError, lock};
+use crate::store::{Place, Store, StoreError};
+use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, lock, sized};
 use crate::threads::{self, Apart, SHARDS};
 
 /// The number of an object.
@@ -179,7 +180,8 @@ impl Object {
 
 /// Numbers that a thread takes at once, so that threads that write do not have the books of their objects in the same
 /// cache lines. The books of so many are made together.
-const BATCH: u32 = 32;
+#[expect(clippy::cast_possible_truncation, reason = "a few")]
+const BATCH: u32 = sized(32, 4) as u32;
 
 /// All objects of a device.
 #[derive(Debug)]
@@ -460,15 +462,24 @@ impl Objects {
             copy.clear();
             copy.extend_from_slice(self.store.reader(place).object(len));
             let Some(form) = word.form() else { return };
-            // Freed meanwhile, the bytes may be another object's, and as many; then the word differs below.
+            // Freed meanwhile, the bytes may be another object's, and as many; then they or the word differ below.
             if copy.len() != len {
                 return;
             }
             if let Ok(to) = self.store.insert(owner, &copy) {
                 let new = Word::new(form, to, len);
                 let (set, seen) = (Ordering::AcqRel, Ordering::Relaxed);
-                let swapped = object.word.compare_exchange(word.0, new.0, set, seen);
-                self.store.remove(if swapped.is_ok() { place } else { to });
+                // Another object may have the number and the place by now, hence the same word. Nothing is written there
+                // while it is read.
+                let reader = self.store.reader(place);
+                let is_same = *reader.object(len) == *copy;
+                let is_moved = is_same
+                    && object
+                        .word
+                        .compare_exchange(word.0, new.0, set, seen)
+                        .is_ok();
+                drop(reader);
+                self.store.remove(if is_moved { place } else { to });
             }
         })
     }
@@ -520,6 +531,9 @@ fn last_of(ids: &mut Vec<u32>) -> Vec<u32> {
     ids.drain(ids.len().saturating_sub(BATCH as usize)..)
         .collect()
 }
+
+#[cfg(all(test, pepita_loom))]
+mod models;
 
 #[cfg(test)]
 impl Objects {

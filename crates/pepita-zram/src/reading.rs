@@ -1,7 +1,5 @@
 //! How a device's pages are read, whatever form their objects have.
 
-use std::sync::atomic::Ordering;
-
 use pepita_mem::PAGE_SIZE;
 use pepita_sys::error::Errno;
 
@@ -13,6 +11,7 @@ use crate::objects::{Form, ObjectId};
 use crate::page::{self, Page};
 use crate::slot::Content;
 use crate::stream::decompress;
+use crate::sync::atomic::Ordering;
 
 /// Why a page is not there.
 #[derive(Debug)]

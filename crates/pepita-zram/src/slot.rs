@@ -1,10 +1,8 @@
 //! [`Slot`]: what a page of the device is, and its lock, in one word.
 
-use std::hint;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-
 use crate::objects::ObjectId;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{spin_loop, yield_now};
 
 /// Tries before a thread that waits for a slot lets others run: the holder may wait for its CPU.
 const SPINS: u32 = 64;
@@ -67,9 +65,9 @@ impl Slot {
             }
             tries += 1;
             if tries < SPINS {
-                hint::spin_loop();
+                spin_loop();
             } else {
-                thread::yield_now();
+                yield_now();
             }
         }
     }
@@ -102,6 +100,7 @@ impl Drop for Locked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     #[test]
     fn each_content_comes_back() {

@@ -1,6 +1,6 @@
 //! [`Streams`]: what threads compress with.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use pepita_mem::PAGE_SIZE;
 
@@ -10,7 +10,7 @@ use crate::config::ZramCompressor;
 use crate::dictionaries::{Dictionaries, Dictionary, DictionaryId};
 use crate::objects::Form;
 use crate::page::Page;
-use crate::store::lock;
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::threads::{self, Apart};
 
 /// A compressed page that is longer than this is kept raw: it would save less than a thirty-second of the page,

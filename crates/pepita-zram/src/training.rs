@@ -1,7 +1,5 @@
 //! Dictionaries for a device's dense objects, trained on its pages.
 
-use std::sync::atomic::Ordering;
-
 use pepita_mem::PAGE_SIZE;
 
 use crate::codec::{deflate, dictionary};
@@ -10,6 +8,7 @@ use crate::dictionaries::DICTIONARIES_MAX;
 use crate::error::ZramError;
 use crate::objects::Form;
 use crate::page::Page;
+use crate::sync::atomic::Ordering;
 
 /// Pages that are looked at: 4 MiB.
 const SAMPLE_PAGES: u64 = 1024;

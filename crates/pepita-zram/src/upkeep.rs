@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::AddAssign;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::device::ZramDevice;
 use crate::error::ZramError;
 use crate::idle::{PageKind, Wanted};
-use crate::store::lock;
 
 /// Objects that are worked on before the thread rests.
 const PIECE: u64 = 128;
@@ -246,7 +245,7 @@ impl Upkeep {
                 loop {
                     let rest = |took| of_thread.rest(policy.rest_after(took));
                     let done = policy.pass(&device, rest);
-                    *lock(&of_thread.report) += done;
+                    *held(&of_thread.report) += done;
                     if !of_thread.rest(policy.every) {
                         return;
                     }
@@ -261,14 +260,19 @@ impl Upkeep {
     /// What has been done in passes that have ended.
     #[must_use]
     pub fn report(&self) -> UpkeepReport {
-        *lock(&self.shared.report)
+        *held(&self.shared.report)
     }
+}
+
+/// Locks; who panics with a lock has left nothing half-made.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
     /// Waits; false if it is over.
     fn rest(&self, time: Duration) -> bool {
-        let is_over = lock(&self.is_over);
+        let is_over = held(&self.is_over);
         let waited = self
             .over
             .wait_timeout_while(is_over, time, |is_over| !*is_over);
@@ -280,7 +284,7 @@ impl Shared {
 impl Drop for Upkeep {
     /// Waits for the piece that is being done.
     fn drop(&mut self) {
-        *lock(&self.shared.is_over) = true;
+        *held(&self.shared.is_over) = true;
         self.shared.over.notify_all();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -32,7 +32,13 @@ const UNSAFE_CRATES: [&str; 6] = [
 ];
 
 /// Crates with models: tests named `loom_`, run by loom in every order that the memory model allows.
-const MODELLED_CRATES: [&str; 4] = ["pepita-io", "pepita-mem", "pepita-sched", "pepita-sys"];
+const MODELLED_CRATES: [&str; 5] = [
+    "pepita-io",
+    "pepita-mem",
+    "pepita-sched",
+    "pepita-sys",
+    "pepita-zram",
+];
 
 /// The sanitizer's target: naming it keeps build scripts and macros out of it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";

@@ -7,8 +7,8 @@ mod flight;
 mod thread;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use pepita_sys::blk_mq::{BlockDevice, Geometry};
@@ -17,7 +17,7 @@ use pepita_sys::error::Errno;
 use crate::block::PAGE_SECTORS;
 use crate::error::ZramError;
 use crate::page::Page;
-use crate::store::lock;
+use crate::sync::{Mutex, lock};
 use thread::serve;
 
 /// Pages that are on their way to the device at once.

@@ -6,15 +6,14 @@
 //! * *one at a time*: nobody has the locks of two lists at once. A span on its way is in no list, so it gets no object;
 //!   it may lose its objects, and be closed, meanwhile.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard};
-
+use super::Store;
 use super::span::{Book, Span};
-use super::{Store, lock};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, MutexGuard, lock, sized};
 use crate::threads;
 
 /// Arenas of a class. Each may have a span that is partly full, so there are few.
-pub(super) const ARENAS: usize = 4;
+pub(super) const ARENAS: usize = sized(4, 2);
 
 /// The arena of this thread.
 pub(super) fn of_thread() -> usize {

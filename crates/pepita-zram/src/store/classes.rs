@@ -2,14 +2,16 @@
 
 use pepita_mem::PAGE_SIZE;
 
+use crate::sync::sized;
+
 /// Pages of a span: as many as a chain of the kernel's zsmalloc may have.
-pub(super) const SPAN_PAGES: usize = 16;
+pub(super) const SPAN_PAGES: usize = sized(16, 2);
 
 /// Bytes of a span.
 pub(super) const SPAN_BYTES: usize = SPAN_PAGES * PAGE_SIZE;
 
 /// Sizes of objects differ by this.
-const STEP: usize = 16;
+const STEP: usize = sized(16, PAGE_SIZE);
 
 /// The most objects of a span.
 pub(super) const SPAN_OBJECTS_MAX: usize = SPAN_BYTES / STEP;

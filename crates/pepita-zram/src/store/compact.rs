@@ -1,9 +1,9 @@
 //! Compaction: objects of spans that are mostly empty move to others of their class.
 
-use std::sync::atomic::Ordering;
-
 use super::arenas::{self, ListsId};
-use super::{Place, Store, lock};
+use super::{Place, Store};
+use crate::sync::atomic::Ordering;
+use crate::sync::lock;
 
 /// A span that takes nothing new, and what was in it.
 struct Emptied {

@@ -17,13 +17,12 @@ mod classes;
 mod compact;
 mod span;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLockReadGuard};
-
 use pepita_mem::PAGE_SIZE;
 use pepita_sys::error::Errno;
 
 use crate::chunked::Chunked;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, RwLockReadGuard, lock, read, write};
 use crate::threads::Apart;
 use arenas::{ARENAS, Lists, ListsId};
 use classes::SPAN_OBJECTS_MAX;
@@ -160,7 +159,7 @@ impl Store {
         let class = self.sizes.class_of(object.len()).expect("1 to 4096 bytes");
         let (span_id, index) = self.take(ListsId::new(class, arena), owner, object.len())?;
         let span = self.span(span_id);
-        let mut bytes = span.bytes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = write(&span.bytes);
         bytes.write(index, object);
         Ok(Place {
             span: span_id,
@@ -188,7 +187,7 @@ impl Store {
     pub(crate) fn reader(&self, place: Place) -> Reader<'_> {
         let bytes = &self.span(place.span).bytes;
         Reader {
-            bytes: bytes.read().unwrap_or_else(PoisonError::into_inner),
+            bytes: read(bytes),
             index: usize::from(place.index),
         }
     }
@@ -249,7 +248,7 @@ impl Store {
         let id = unused.map_or_else(|| self.new_span(), Ok)?;
         let span = self.span(id);
         let shape = self.sizes.shapes()[own.class()];
-        let mut bytes = span.bytes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = write(&span.bytes);
         if let Err(errno) = bytes.begin(shape.bytes) {
             lock(&self.unused).push(id);
             return Err(StoreError::Host(errno));
@@ -289,7 +288,7 @@ impl Store {
         drop(lists);
         let touched = std::mem::take(&mut book.touched);
         drop(book);
-        let mut bytes = span.bytes.write().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = write(&span.bytes);
         bytes.end();
         drop(bytes);
         self.mapped.fetch_sub(touched as u64, Ordering::Relaxed);
@@ -342,10 +341,7 @@ impl Store {
     }
 }
 
-/// Locks; who panics with a lock has left nothing half-made.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
+#[cfg(all(test, pepita_loom))]
+pub(crate) mod models;
 #[cfg(test)]
 mod tests;

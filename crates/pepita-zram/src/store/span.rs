@@ -1,13 +1,13 @@
 //! [`Span`]: memory for objects of one class, and the books about it.
 
 use std::ops::Range;
-use std::sync::atomic::AtomicU32;
-use std::sync::{Mutex, RwLock};
 
 use pepita_mem::{Advice, Mapping};
 use pepita_sys::error::Errno;
 
 use super::classes::{SPAN_BYTES, Shape, pages};
+use crate::sync::atomic::AtomicU32;
+use crate::sync::{Mutex, RwLock};
 
 /// Pages of address space that belong to one class at a time, or to none.
 ///
