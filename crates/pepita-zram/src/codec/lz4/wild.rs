@@ -2,7 +2,8 @@
 //!
 //! Most sequences have up to 14 literals and a match of up to 18 bytes. Such a one is copied in pieces of fixed
 //! lengths, without a branch that depends on how many bytes are wanted; what is written too far is written again by the
-//! next. That needs room behind it, in the block and in the page, so a sequence without that room ends it.
+//! next. That needs room behind it, in the block and in the page, so a sequence without that room ends it. Most of what is
+//! longer has up to 64 bytes, which are copied so as well: where a loop ends is hard to foresee.
 //!
 //! # Invariants
 //! * *room-behind*: at the start of a step the block has [`IN`] bytes at `ip`, and the page [`OUT`] at `op`. What a
@@ -12,6 +13,8 @@
     clippy::multiple_unsafe_ops_per_block,
     reason = "copies in pieces, with one look for room a step"
 )]
+
+use core::hint::cold_path;
 
 use pepita_mem::PAGE_SIZE;
 
@@ -66,19 +69,16 @@ unsafe fn step(
     let mut ip = ip + 1;
     let mut count = token >> 4;
     if count == MORE {
+        cold_path();
         let Some((more, behind)) = length(block, ip) else {
             return Ok(None);
         };
         (count, ip) = (MORE + more, behind);
-        if ip + count + PIECE > block.len() || op + count + OUT > PAGE_SIZE {
+        if ip + room(count) > block.len() || op + room(count) > PAGE_SIZE {
             return Ok(None);
         }
-        let mut done = 0;
-        while done < count {
-            // SAFETY: `done` is below `count`, and both have a piece of room behind `count` bytes.
-            unsafe { copy::<PIECE>(to.add(op + done), from.add(ip + done)) };
-            done += PIECE;
-        }
+        // SAFETY: both have that room.
+        unsafe { copy_long(to.add(op), from.add(ip), count) };
     }
     let start = op + count;
     // SAFETY: up to 14 literals and 2 bytes are within `IN`; behind more there is a piece.
@@ -91,27 +91,26 @@ unsafe fn step(
     let half = token & MORE;
     if half < MORE {
         // SAFETY: the source is in the page, before `start`; a piece behind `start` is in it too: `start` is at most 14
-        // behind `op`, and the page has `OUT` there, or `OUT` was looked for. So `repeat_short` has its room.
+        // behind `op`, and the page has `OUT` there, or `room` was looked for. So `repeat_short` has its room.
         unsafe { repeat_short(to, start, distance) };
         return Ok(Some((ip, start + MIN_MATCH + half)));
     }
+    cold_path();
     let Some((more, behind)) = length(block, ip) else {
         return Ok(None);
     };
     ip = behind;
     let len = MIN_MATCH + MORE + more;
-    if distance >= 16 && len <= PIECE {
-        // SAFETY: as above, for 32 bytes; the source of each 16 ends where they begin, or before.
-        unsafe {
-            copy::<16>(to.add(start), to.add(start - distance));
-            copy::<16>(to.add(start + 16), to.add(start + 16 - distance));
+    if start + room(len) > PAGE_SIZE {
+        return Ok(None);
+    }
+    // SAFETY: the source is in the page, before `start`; behind that is the room.
+    unsafe {
+        if distance >= PIECE {
+            copy_long(to.add(start), to.add(start - distance), len);
+        } else {
+            repeat_long(to, start, distance, len);
         }
-    } else {
-        if start + len + PIECE > PAGE_SIZE {
-            return Ok(None);
-        }
-        // SAFETY: the source is in the page, before `start`; behind the match there is a piece of room.
-        unsafe { repeat_long(to, start, distance, len) };
     }
     Ok(Some((ip, start + len)))
 }
@@ -144,6 +143,7 @@ unsafe fn repeat_short(page: *mut u8, start: usize, distance: usize) {
             copy::<8>(to.add(8), source.add(8));
             copy::<2>(to.add(16), source.add(16));
         } else {
+            cold_path();
             let (pattern, step) = pattern(source.cast::<[u8; 8]>().read(), distance);
             for i in 0..4 {
                 to.add(i * step).cast::<[u8; 8]>().write(pattern);
@@ -152,10 +152,10 @@ unsafe fn repeat_short(page: *mut u8, start: usize, distance: usize) {
     }
 }
 
-/// Repeats `len` bytes at `start` from `distance` before, and writes up to 31 more.
+/// Repeats `len` bytes at `start` from `distance` before, and writes up to 7 more.
 ///
 /// # Safety
-/// `page` has `len` bytes and a piece at `start`, and `distance` bytes before it, which are not 0.
+/// `page` has `len` bytes and a piece at `start`, and `distance` bytes before it, which are not 0 and less than a piece.
 #[inline(never)]
 unsafe fn repeat_long(page: *mut u8, start: usize, distance: usize, len: usize) {
     let end = start + len;
@@ -164,10 +164,7 @@ unsafe fn repeat_long(page: *mut u8, start: usize, distance: usize, len: usize) 
         // SAFETY: `at` is before `end`, and behind that is a piece; what is copied ends at `at` or before, and a
         // pattern is the 8 bytes from the source on, which is before `start`.
         unsafe {
-            if distance >= PIECE {
-                copy::<PIECE>(page.add(at), page.add(at - distance));
-                at += PIECE;
-            } else if distance >= 8 {
+            if distance >= 8 {
                 copy::<8>(page.add(at), page.add(at - distance));
                 at += 8;
             } else {
@@ -179,6 +176,34 @@ unsafe fn repeat_long(page: *mut u8, start: usize, distance: usize, len: usize) 
                 }
             }
         }
+    }
+}
+
+/// Bytes that [`copy_long`] may read and write in place of `count`, and a piece behind `count` at least.
+const fn room(count: usize) -> usize {
+    if count <= PIECE {
+        2 * PIECE
+    } else {
+        count + PIECE
+    }
+}
+
+/// Copies `count` bytes, and up to [`room`] of them.
+///
+/// # Safety
+/// Both have that room, and `to` is not within a piece behind `from`.
+#[inline(always)]
+unsafe fn copy_long(to: *mut u8, from: *const u8, count: usize) {
+    // SAFETY: that is what `room` is at least.
+    unsafe {
+        copy::<PIECE>(to, from);
+        copy::<PIECE>(to.add(PIECE), from.add(PIECE));
+    }
+    let mut done = 2 * PIECE;
+    while done < count {
+        // SAFETY: `done` is below `count`, and behind that is a piece.
+        unsafe { copy::<PIECE>(to.add(done), from.add(done)) };
+        done += PIECE;
     }
 }
 
