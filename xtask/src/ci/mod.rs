@@ -22,17 +22,24 @@ use report::Row;
 use step::{Cargo, Step};
 
 /// Crates with `unsafe`: their tests also run under AddressSanitizer.
-const UNSAFE_CRATES: [&str; 6] = [
+const UNSAFE_CRATES: [&str; 7] = [
     "pepita-io",
     "pepita-mem",
     "pepita-sched",
     "pepita-simd",
     "pepita-sys",
+    "pepita-virtio",
     "pepita-zram",
 ];
 
 /// Crates with models: tests named `loom_`, run by loom in every order that the memory model allows.
-const MODELLED_CRATES: [&str; 4] = ["pepita-io", "pepita-mem", "pepita-sched", "pepita-sys"];
+const MODELLED_CRATES: [&str; 5] = [
+    "pepita-io",
+    "pepita-mem",
+    "pepita-sched",
+    "pepita-sys",
+    "pepita-virtio",
+];
 
 /// The sanitizer's target: naming it keeps build scripts and macros out of it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
