@@ -33,6 +33,7 @@ pub mod tasks;
 mod timing;
 pub mod ublk;
 pub mod uring;
+pub mod virtio;
 mod watchdog;
 pub mod zram;
 
@@ -58,5 +59,6 @@ pub const SUITES: &[Suite] = &[
     ublk::DISK_SUITE,
     uring::SUITE,
     blas::VECTOR,
+    virtio::SUITE,
     zram::SUITE,
 ];

@@ -10,6 +10,8 @@ mod split;
 
 use core::fmt;
 
+use pepita_sys::error::{Errno, KernelError};
+
 use crate::Shared;
 use crate::format::{Area, BUFFER_BYTES_MAX, QUEUE_SIZE_MAX, RingFeatures, Words};
 use crate::queue::VirtQueue;
@@ -107,6 +109,19 @@ impl fmt::Display for AddError {
 
 impl core::error::Error for AddError {}
 
+/// `ENOSPC` for a queue that is full, as a kernel's driver gives it; `EIO` when the device has failed; else
+/// `EINVAL`.
+impl From<AddError> for KernelError {
+    fn from(error: AddError) -> Self {
+        let errno = match error {
+            AddError::Full { .. } => Errno::ENOSPC,
+            AddError::Failed => Errno::EIO,
+            _ => Errno::EINVAL,
+        };
+        Self::from_errno("adding a buffer to a virtqueue", errno)
+    }
+}
+
 /// What a device did wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -170,6 +185,13 @@ impl fmt::Display for DeviceFault {
 }
 
 impl core::error::Error for DeviceFault {}
+
+/// `EIO`.
+impl From<DeviceFault> for KernelError {
+    fn from(_: DeviceFault) -> Self {
+        Self::from_errno("taking a used buffer of a virtqueue", Errno::EIO)
+    }
+}
 
 /// A queue that a driver fills: split or packed, as was negotiated. [`ActiveQueue`](crate::ActiveQueue) shows both
 /// sides.

@@ -1,5 +1,7 @@
 //! What a guest can do wrong with a queue, and which clause of the specification says so.
 
+use pepita_sys::error::{Errno, KernelError};
+
 use crate::format::{Area, BUFFER_BYTES_MAX};
 use crate::memory::MemoryError;
 
@@ -190,5 +192,55 @@ impl QueueError {
     #[must_use]
     pub const fn is_guests(&self) -> bool {
         !matches!(self, Self::NotReady | Self::Written { .. } | Self::Foreign)
+    }
+}
+
+/// `EINVAL`, which a kernel gives for a queue that it does not take.
+impl From<QueueError> for KernelError {
+    fn from(error: QueueError) -> Self {
+        let operation = if error.is_guests() {
+            "taking a buffer of a virtqueue"
+        } else {
+            "using a virtqueue"
+        };
+        Self::from_errno(operation, Errno::EINVAL)
+    }
+}
+
+impl From<QueueError> for std::io::Error {
+    fn from(error: QueueError) -> Self {
+        KernelError::from(error).into()
+    }
+}
+
+/// `EFAULT`, which a kernel gives for addresses that lead nowhere.
+impl From<MemoryError> for KernelError {
+    fn from(_: MemoryError) -> Self {
+        Self::from_errno("reaching a guest's memory", Errno::EFAULT)
+    }
+}
+
+impl From<MemoryError> for std::io::Error {
+    fn from(error: MemoryError) -> Self {
+        KernelError::from(error).into()
+    }
+}
+
+#[cfg(all(test, not(pepita_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_number_that_a_kernel_would_give() {
+        let memory = MemoryError::Unmapped { addr: 1, len: 2 };
+        let cases = [
+            (QueueError::NotReady.into(), Errno::EINVAL),
+            (QueueError::TooManyBytes.into(), Errno::EINVAL),
+            (memory.into(), Errno::EFAULT),
+        ];
+        for (error, errno) in cases {
+            let error: KernelError = error;
+            assert_eq!(error.to_errno(), errno);
+        }
     }
 }
