@@ -266,20 +266,28 @@ impl ActiveQueue {
         }
         let (taken, turn) = (chain.taken, chain.turn);
         chain.clear();
-        match self.in_order.take() {
-            None => self.publish(taken, written),
-            Some(mut in_order) => {
-                in_order.end(turn, taken, written);
-                while let Some((taken, written)) = in_order.next() {
-                    self.publish(taken, written);
-                }
-                self.in_order = Some(in_order);
-            }
+        if self.in_order.is_some() {
+            self.complete_in_turn(turn, taken, written);
+        } else {
+            self.publish(taken, written);
         }
         Ok(())
     }
 
-    #[inline]
+    /// The buffer of a turn is complete: the driver sees it, and those behind it, when those before it are.
+    #[inline(never)]
+    fn complete_in_turn(&mut self, turn: u16, taken: Taken, written: u32) {
+        let Some(mut in_order) = self.in_order.take() else {
+            return;
+        };
+        in_order.end(turn, taken, written);
+        while let Some((taken, written)) = in_order.next() {
+            self.publish(taken, written);
+        }
+        self.in_order = Some(in_order);
+    }
+
+    #[inline(always)]
     fn publish(&mut self, taken: Taken, written: u32) {
         self.in_use[usize::from(taken.id / 64)] &= !(1 << (taken.id % 64));
         if self.failure.is_some() {

@@ -1,4 +1,4 @@
-//! Both sides at work at the same time, in every order that the memory model allows: nobody sleeps while there is
+//! Both sides at work at the same time, in the orders that the memory model allows: nobody sleeps while there is
 //! something to do, and no buffer is seen in part.
 
 use loom::sync::{Arc, Notify};
@@ -24,9 +24,12 @@ fn sides(features: RingFeatures) -> (DriverQueue<'static>, ActiveQueue) {
     (DriverQueue::new(ring, slots, features), device)
 }
 
-/// A side that misses a wake-up waits for ever, which loom reports as a deadlock.
+/// A side that misses a wake-up waits for ever, which loom reports as a deadlock. Orders with more than three
+/// switches that no side asked for are left out, which bounds the time.
 fn in_every_order(story: impl Fn() + Sync + Send + 'static) {
-    loom::model(story);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(story);
 }
 
 fn add(driver: &mut DriverQueue<'_>, number: u64) {

@@ -68,8 +68,8 @@ pub(super) fn walk_packed(
     if entries > size {
         return Err(QueueError::TooLong { size });
     }
-    for words in table.descriptors(0, usize::from(entries)) {
-        let desc = PackedDesc::from_words(words);
+    for index in 0..usize::from(entries) {
+        let desc = PackedDesc::from_words(table.descriptor(index));
         collector.add(desc.addr, desc.len, desc.flags)?;
     }
     Ok(())

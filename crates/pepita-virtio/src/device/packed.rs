@@ -58,13 +58,13 @@ impl Packed {
         }
     }
 
-    /// The second word of the descriptor at `at`, if that is available. The word holds length, id and flags,
-    /// so that these are of one moment.
+    /// The descriptor at `at`, if it is available. Length, id and flags are one word, so they are of one moment;
+    /// what was written before them is visible after them.
     #[inline]
-    fn look(&self, at: Position, order: Ordering) -> Option<u64> {
-        let word = self.ring.load64(packed_word(at.offset()), order);
-        let desc = PackedDesc::from_words(Words { address: 0, word });
-        (desc.flags & TURN == available(at.wrap())).then_some(word)
+    fn look(&self, at: Position) -> Option<PackedDesc> {
+        let words = self.ring.descriptor_word_first(usize::from(at.offset()));
+        let desc = PackedDesc::from_words(words);
+        (desc.flags & TURN == available(at.wrap())).then_some(desc)
     }
 
     #[inline]
@@ -73,14 +73,9 @@ impl Packed {
         collector: &mut Collector<'_>,
     ) -> Result<Option<Taken>, QueueError> {
         let start = self.next_available;
-        // What was written before the flags is visible after them.
-        let Some(word) = self.look(start, Ordering::Acquire) else {
+        let Some(first) = self.look(start) else {
             return Ok(None);
         };
-        let address = self
-            .ring
-            .load64(packed_word(start.offset()) - 8, Ordering::Relaxed);
-        let first = PackedDesc::from_words(Words { address, word });
         let (id, count) = if first.flags & VIRTQ_DESC_F_INDIRECT != 0 {
             if !self.features.indirect {
                 return Err(QueueError::IndirectNotNegotiated);
@@ -107,33 +102,39 @@ impl Packed {
         Ok(Some(Taken { id, count }))
     }
 
-    /// The descriptors behind the one at `start`: up to the ring's end, then from its beginning.
+    /// The descriptors behind the one at `start`: up to the ring's end, then from its beginning, each of the two by
+    /// one look at the bounds. Gives the buffer's id, and its descriptors.
     #[inline]
     fn walk(
         &self,
         start: Position,
         collector: &mut Collector<'_>,
     ) -> Result<(u16, u16), QueueError> {
-        let (first, size) = (usize::from(start.offset()), usize::from(self.size));
-        let rounds = [
-            (first + 1, size, available(start.wrap())),
-            (0, first, available(!start.wrap())),
-        ];
+        let (first, size) = (usize::from(start.offset()), self.size);
+        let mut stretch = self
+            .ring
+            .descriptors(first + 1, usize::from(size) - first - 1);
+        let mut turn = available(start.wrap());
         let mut count = 1;
-        for (from, to, turn) in rounds {
-            for words in self.ring.descriptors(from, to - from) {
-                let desc = PackedDesc::from_words(words);
-                count += 1;
-                if desc.flags & (TURN | VIRTQ_DESC_F_INDIRECT) != turn {
-                    return Err(self.refused(start.after(count - 1, self.size), desc.flags));
+        loop {
+            let Some(words) = stretch.next() else {
+                if count == size {
+                    return Err(QueueError::TooLong { size });
                 }
-                collector.add(desc.addr, desc.len, desc.flags)?;
-                if desc.flags & VIRTQ_DESC_F_NEXT == 0 {
-                    return Ok((desc.id, count));
-                }
+                stretch = self.ring.descriptors(0, first);
+                turn = available(!start.wrap());
+                continue;
+            };
+            let desc = PackedDesc::from_words(words);
+            if desc.flags & (TURN | VIRTQ_DESC_F_INDIRECT) != turn {
+                return Err(self.refused(start.after(count, size), desc.flags));
+            }
+            collector.add(desc.addr, desc.len, desc.flags)?;
+            count += 1;
+            if desc.flags & VIRTQ_DESC_F_NEXT == 0 {
+                return Ok((desc.id, count));
             }
         }
-        Err(QueueError::TooLong { size: self.size })
     }
 
     /// Why a descriptor at `at` cannot go on a list.
@@ -187,7 +188,7 @@ impl Packed {
             EVENT_ENABLE
         });
         fence(Ordering::SeqCst);
-        self.look(self.next_available, Ordering::Relaxed).is_some()
+        self.look(self.next_available).is_some()
     }
 
     fn wish(&self, flags: u16) {

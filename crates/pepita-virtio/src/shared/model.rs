@@ -96,6 +96,13 @@ impl<'a> Shared<'a> {
         (first..first + count).map(move |index| this.descriptor(index))
     }
 
+    pub(crate) fn descriptor_word_first(&self, index: usize) -> Words {
+        let offset = index * Words::BYTES;
+        let word = self.load64(offset + 8, Ordering::Acquire);
+        let address = self.load64(offset, Ordering::Relaxed);
+        Words { address, word }
+    }
+
     pub(crate) fn descriptor(&self, index: usize) -> Words {
         let offset = index * Words::BYTES;
         Words {
