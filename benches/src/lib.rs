@@ -34,6 +34,7 @@ pub mod tasks;
 mod timing;
 pub mod ublk;
 pub mod uring;
+pub mod virtio;
 mod watchdog;
 pub mod zram;
 
@@ -60,5 +61,6 @@ pub const SUITES: &[Suite] = &[
     ublk::ZRAM_SUITE,
     uring::SUITE,
     blas::VECTOR,
+    virtio::SUITE,
     zram::SUITE,
 ];

@@ -11,6 +11,7 @@
 //! | `task`, `executor`, `pool`, `scheduler`, `fault` | `pepita-sched` | `sched` (default) |
 //! | `zram` | `pepita-zram` | `zram` (default) |
 //! | `simd` | `pepita-simd` | `simd` (default) |
+//! | `virtio` | `pepita-virtio` | `virtio` (default); the driver's side without `std` |
 //!
 #![cfg_attr(
     feature = "sched",
@@ -160,6 +161,8 @@ pub use pepita_sched::{executor, fault, pool, scheduler, task};
 
 #[cfg(feature = "simd")]
 pub use pepita_simd as simd;
+#[cfg(feature = "virtio")]
+pub use pepita_virtio as virtio;
 #[cfg(feature = "zram")]
 pub use pepita_zram as zram;
 

@@ -57,17 +57,24 @@ const TOOLS: [Tool; 5] = [
 ];
 
 /// The crates that this step compiles: those with assembly or vector instructions, what kernel mode is made of, and devices.
-const COMPILED: [&str; 6] = [
+const COMPILED: [&str; 7] = [
     "pepita-sys",
     "pepita-sched",
     "pepita-mem",
     "pepita-io",
     "pepita-zram",
     "pepita-simd",
+    "pepita-virtio",
 ];
 
 /// The crates that have a core without std.
-const CORES: [&str; 4] = ["pepita-sys", "pepita-mem", "pepita-io", "pepita-simd"];
+const CORES: [&str; 5] = [
+    "pepita-sys",
+    "pepita-mem",
+    "pepita-io",
+    "pepita-simd",
+    "pepita-virtio",
+];
 
 /// The tests of pepita-io that need no ring.
 const WITHOUT_RING: [&str; 2] = [

@@ -14,16 +14,34 @@ use super::step::{Cargo, Step};
 use super::tools;
 use crate::workspace_root;
 
-/// The area of `--full` whose crate has targets.
-pub(super) const AREA: &str = "zram";
+/// A crate's targets, by their names.
+pub(super) struct Targets {
+    area: &'static str,
+    folder: &'static str,
+    names: &'static [&'static str],
+}
 
-/// Where they are.
-const FOLDER: &str = "crates/pepita-zram/fuzz";
+/// Queues that a hostile side writes.
+pub(super) static VIRTIO: Targets = Targets {
+    area: "virtio",
+    folder: "crates/pepita-virtio/fuzz",
+    names: &["driver", "packed", "split"],
+};
+
+/// Codecs, and a device.
+pub(super) static ZRAM: Targets = Targets {
+    area: "zram",
+    folder: "crates/pepita-zram/fuzz",
+    names: &["deflate", "device", "lz4"],
+};
+
+/// The targets of an area of `--full`.
+pub(super) fn of(area: &str) -> Option<&'static Targets> {
+    let all = [&VIRTIO, &ZRAM];
+    all.into_iter().find(|targets| targets.area == area)
+}
 
 const TARGET_DIR: &str = "target/fuzz";
-
-/// The targets, by their names.
-const TARGETS: [&str; 3] = ["deflate", "device", "lz4"];
 
 /// The time of a target in `ci`.
 pub(super) const CI_SECONDS: u32 = 20;
@@ -43,21 +61,26 @@ const FLAGS: [&str; 8] = [
     "-Zsanitizer=address",
 ];
 
-/// Builds the targets, and runs each for so many seconds.
-pub(super) fn step(seconds: u32) -> Result<Step> {
+/// Builds the targets of a crate, and runs each for so many seconds.
+pub(super) fn step(targets: &Targets, seconds: u32) -> Result<Step> {
     tools::ensure_nightly()?;
-    let manifest = format!("{FOLDER}/Cargo.toml");
+    let folder = targets.folder;
+    let target_dir = format!("{TARGET_DIR}/{}", targets.area);
+    let manifest = format!("{folder}/Cargo.toml");
     let build = Cargo::new(&["+nightly", "build", "--quiet", "--locked", "--release"])
-        .args(&["--target", TARGET, "--target-dir", TARGET_DIR])
+        .args(&["--target", TARGET, "--target-dir", &target_dir])
         .args(&["--manifest-path", &manifest])
         .env("RUSTFLAGS", FLAGS.join(" "));
     let format = Cargo::new(&["fmt", "--check", "--manifest-path", &manifest]);
     let mut step = Step::of(format).then(build);
-    for target in TARGETS {
+    for target in targets.names {
         // What is found goes to a folder of this run; the corpus in the tree is small, and is chosen.
-        let found = workspace_root().join(TARGET_DIR).join("found").join(target);
+        let found = workspace_root()
+            .join(&target_dir)
+            .join("found")
+            .join(target);
         fs::create_dir_all(&found).with_context(|| found.display().to_string())?;
-        let program = format!("{TARGET_DIR}/{TARGET}/release/{target}");
+        let program = format!("{target_dir}/{TARGET}/release/{target}");
         let run = Cargo::program(workspace_root().join(program), &[])
             .args(&[
                 &format!("-max_total_time={seconds}"),
@@ -66,14 +89,14 @@ pub(super) fn step(seconds: u32) -> Result<Step> {
                 "-timeout=20",
                 "-rss_limit_mb=2048",
                 "-print_final_stats=1",
-                &format!("-artifact_prefix={FOLDER}/artifacts/{target}-"),
+                &format!("-artifact_prefix={folder}/artifacts/{target}-"),
             ])
             .args(&[
                 &found.to_string_lossy(),
-                &format!("{FOLDER}/corpus/{target}"),
+                &format!("{folder}/corpus/{target}"),
             ]);
         step = step.then(run);
     }
-    fs::create_dir_all(workspace_root().join(FOLDER).join("artifacts"))?;
+    fs::create_dir_all(workspace_root().join(folder).join("artifacts"))?;
     Ok(step)
 }

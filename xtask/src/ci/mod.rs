@@ -22,21 +22,23 @@ use report::Row;
 use step::{Cargo, Step};
 
 /// Crates with `unsafe`: their tests also run under AddressSanitizer.
-const UNSAFE_CRATES: [&str; 6] = [
+const UNSAFE_CRATES: [&str; 7] = [
     "pepita-io",
     "pepita-mem",
     "pepita-sched",
     "pepita-simd",
     "pepita-sys",
+    "pepita-virtio",
     "pepita-zram",
 ];
 
 /// Crates with models: tests named `loom_`, run by loom in every order that the memory model allows.
-const MODELLED_CRATES: [&str; 5] = [
+const MODELLED_CRATES: [&str; 6] = [
     "pepita-io",
     "pepita-mem",
     "pepita-sched",
     "pepita-sys",
+    "pepita-virtio",
     "pepita-zram",
 ];
 
@@ -106,7 +108,14 @@ fn plans(options: &Options, packages: &[Package]) -> Result<Vec<(String, Plan)>>
             ("coverage", Box::new(|_| coverage::floor())),
             ("loom", Box::new(|_| Ok(loom()))),
             ("sanitizer", Box::new(|_| sanitizer())),
-            ("fuzz", Box::new(|_| fuzz::step(fuzz::CI_SECONDS))),
+            (
+                "fuzz virtio",
+                Box::new(|_| fuzz::step(&fuzz::VIRTIO, fuzz::CI_SECONDS)),
+            ),
+            (
+                "fuzz zram",
+                Box::new(|_| fuzz::step(&fuzz::ZRAM, fuzz::CI_SECONDS)),
+            ),
             ("kernel-mode", Box::new(|_| Ok(kernel_mode::step()))),
             ("aarch64", Box::new(|_| aarch64::step())),
             ("benches", Box::new(|_| Ok(benches()))),
@@ -153,8 +162,8 @@ fn full(areas: &[String], packages: &[Package]) -> Result<Vec<(String, Plan)>> {
                     Box::new(move |packages| labs::full(named(packages, &name)?)),
                 ));
             }
-            if area == fuzz::AREA {
-                let step: Plan = Box::new(|_| fuzz::step(fuzz::FULL_SECONDS));
+            if let Some(targets) = fuzz::of(&area) {
+                let step: Plan = Box::new(move |_| fuzz::step(targets, fuzz::FULL_SECONDS));
                 plans.push((format!("full fuzz {area}"), step));
             }
         }

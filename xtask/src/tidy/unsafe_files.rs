@@ -496,6 +496,22 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "maps memory and makes a child",
     ),
     (
+        "crates/pepita-virtio/src/memory.rs",
+        "keeps the host's addresses of a guest's memory",
+    ),
+    (
+        "crates/pepita-virtio/src/shared/model.rs",
+        "has the signature of what it stands for",
+    ),
+    (
+        "crates/pepita-virtio/src/shared/raw.rs",
+        "reads and writes memory that somebody else writes as well",
+    ),
+    (
+        "crates/pepita-virtio/src/shared/raw/descriptors.rs",
+        "reads memory that somebody else writes as well",
+    ),
+    (
         "crates/pepita-zram/src/backing/flight.rs",
         "a front end vouches for the memory of its requests",
     ),

@@ -1,0 +1,69 @@
+//! Queues of virtio, against `virtio-queue`: the device takes buffers and gives them back.
+
+mod bad;
+mod queues;
+
+use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
+use bad::{Bad, BadBuffers};
+use queues::{Buffers, Packed, Peer, Split};
+
+/// `cargo xtask bench virtio`.
+pub const SUITE: Suite = Suite {
+    name: "virtio",
+    about: "virtqueues: buffers taken and completed, split and packed, and wrong ones",
+    cases,
+};
+
+/// How many times the ring is filled in a round, when the command line does not say.
+const FILLS: usize = 100;
+
+/// Descriptors of a buffer.
+const LENS: [u16; 3] = [1, 3, 16];
+
+fn cases(settings: &Settings) -> Vec<Case> {
+    let fills = settings.size.unwrap_or(FILLS);
+    let split = LENS.map(|len| against_peer(len, fills));
+    let packed = LENS.map(|len| against_split(len, fills));
+    let bad = [Bad::OutOfReach, Bad::Loop].map(against_ten);
+    split.into_iter().chain(packed).chain(bad).collect()
+}
+
+fn work(len: u16) -> String {
+    format!("a buffer of {len} descriptors is popped, its elements walked over, and completed")
+}
+
+/// The peer hands out descriptors and looks nothing up; ours has found each element in the guest's memory.
+fn against_peer(len: u16, fills: usize) -> Case {
+    Case::new(format!("split-{len}"), Unit::Time("ns"), work(len))
+        .bar(Bar::Ratio(1.2))
+        .contender(Role::Ours, Home::Shared, "split", move || {
+            Buffers::<Split>::new(len, fills)
+        })
+        .contender(Role::Peer, Home::Shared, "virtio-queue", move || {
+            Buffers::<Peer>::new(len, fills)
+        })
+}
+
+fn against_split(len: u16, fills: usize) -> Case {
+    Case::new(format!("packed-{len}"), Unit::Time("ns"), work(len))
+        .bar(Bar::Ratio(1.0))
+        .contender(Role::Ours, Home::Shared, "packed", move || {
+            Buffers::<Packed>::new(len, fills)
+        })
+        .contender(Role::Peer, Home::Shared, "ours, split", move || {
+            Buffers::<Split>::new(len, fills)
+        })
+}
+
+/// A wrong buffer costs no more than ten right ones of as many descriptors.
+fn against_ten(bad: Bad) -> Case {
+    let work = "a wrong buffer of 16 descriptors is refused; beside ten right ones";
+    Case::new(bad.name(), Unit::Time("ns"), work)
+        .bar(Bar::Ratio(1.0))
+        .contender(Role::Ours, Home::Shared, "one wrong", move || {
+            BadBuffers::one(bad)
+        })
+        .contender(Role::Peer, Home::Shared, "ten right", move || {
+            BadBuffers::ten()
+        })
+}

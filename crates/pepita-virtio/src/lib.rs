@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+
+#[cfg(feature = "std")]
+mod device;
+mod driver;
+#[cfg(feature = "std")]
+mod error;
+mod event;
+mod format;
+#[cfg(feature = "std")]
+mod memory;
+mod queue;
+mod shared;
+
+#[cfg(feature = "std")]
+pub use device::{ActiveQueue, Chain};
+pub use driver::{AddError, DeviceFault, DriverQueue, Element, Slot, Used};
+#[cfg(feature = "std")]
+pub use error::QueueError;
+pub use format::{
+    Area, BUFFER_BYTES_MAX, PackedDesc, QUEUE_SIZE_MAX, RingFeatures, VIRTQ_DESC_F_AVAIL,
+    VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_USED, VIRTQ_DESC_F_WRITE, VirtqDesc,
+};
+#[cfg(feature = "std")]
+pub use memory::{GuestRam, MemoryError};
+pub use queue::VirtQueue;
+pub use shared::Shared;
