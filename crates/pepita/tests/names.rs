@@ -246,3 +246,20 @@ fn the_names_of_simd_are_here() {
     matrices.transpose_f32(&[1.0, 2.0, 3.0, 4.0], &mut back, 2, 2);
     assert_eq!(back, [1.0, 3.0, 2.0, 4.0]);
 }
+
+#[cfg(feature = "virtio")]
+#[test]
+fn the_names_of_virtqueues_are_here() {
+    use pepita::virtio::{VirtQueue, VirtqDesc};
+    let mut queue = VirtQueue::with_size(256);
+    assert!(!queue.is_ready());
+    queue.set_ready(true);
+    assert_eq!((queue.size(), queue.is_ready()), (256, true));
+    let desc = VirtqDesc {
+        addr: 0x1000,
+        len: 512,
+        flags: 0,
+        next: 0,
+    };
+    assert_eq!(VirtqDesc::from_bytes(desc.to_bytes()), desc);
+}
