@@ -218,7 +218,9 @@ impl ZramDevice {
             Err(Unread::Error(error)) => Err(error),
             Err(Unread::Backed(id)) => {
                 drop(locked);
-                self.read_backed(page_index, id, page)
+                let read = self.read_backed(page_index, id, page);
+                self.objects.release(id);
+                read
             }
         }
     }
@@ -250,19 +252,22 @@ impl ZramDevice {
         let mut locked = slot.lock();
         loop {
             let content = locked.content();
-            let read = match self.read_content(page_index, content, scratch) {
+            let (read, is_same) = match self.read_content(page_index, content, scratch) {
                 Ok(()) => break,
-                Err(Unread::Error(error)) => Err(error),
+                Err(Unread::Error(error)) => (Err(error), true),
                 Err(Unread::Backed(id)) => {
                     drop(locked);
                     let read = self.read_backed(page_index, id, scratch);
                     locked = slot.lock();
-                    read
+                    let is_same = locked.content() == content;
+                    // Kept until they are compared, so that no other object has its number.
+                    self.objects.release(id);
+                    (read, is_same)
                 }
             };
             read.inspect_err(|_| self.count(Count::FailedWrites))?;
             // Else it was written meanwhile.
-            if locked.content() == content {
+            if is_same {
                 break;
             }
         }

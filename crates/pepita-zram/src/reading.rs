@@ -23,7 +23,7 @@ pub(crate) enum Unread {
 
 impl ZramDevice {
     /// Writes the data of `content`, whose slot the caller has locked, to `page`. If that is in the backing device,
-    /// the caller becomes a user of the object, for [`read_backed`](Self::read_backed).
+    /// the caller becomes a user of the object, for [`read_backed`](Self::read_backed), and is to release it.
     pub(crate) fn read_content(
         &self,
         page_index: u64,
@@ -92,7 +92,8 @@ impl ZramDevice {
         }
     }
 
-    /// Reads a page whose object was written back, and lets go of that. It takes as long as the backing device does.
+    /// Reads a page whose object was written back. The caller is one of its users, and stays it. It takes as long as the
+    /// backing device does.
     pub(crate) fn read_backed(
         &self,
         page_index: u64,
@@ -105,7 +106,6 @@ impl ZramDevice {
             backing.read(block, page)
         });
         self.count(Count::BdReads);
-        self.objects.release(id);
         if let Err(errno) = read {
             page.fill(0);
             self.count(Count::FailedReads);

@@ -1,3 +1,4 @@
+use std::cell::RefCell;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -7,6 +8,7 @@ use super::*;
 use crate::ZramConfig;
 use crate::device::NS_PER_SECOND;
 use crate::device::tests::{holds, page_of};
+use crate::page;
 
 /// A device that can be looked into, and fails when it is told to.
 struct Shelf {
@@ -232,6 +234,40 @@ fn a_part_of_a_page_that_was_written_back_is_written() {
     wanted[9] = 0xcc;
     holds(&device, 0, &wanted);
     assert_eq!(device.stats().bd_count, 0);
+}
+
+thread_local! {
+    /// What happens before this thread's next page is hashed.
+    static MEANWHILE: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_page_that_is_written_while_a_part_of_it_comes_from_the_backing_device_is_not_undone() {
+    let mut device = device(&Shelf::new(10));
+    device.hash = |page| {
+        if let Some(meanwhile) = MEANWHILE.take() {
+            meanwhile();
+        }
+        page::hash(page)
+    };
+    let device = Arc::new(device);
+    fill(&device, 1);
+    device.mark_idle(Idle::All);
+    assert_eq!(device.write_back(PageKind::Idle, 1), Ok(1));
+    let mut wanted = page_of(4, 7);
+    let others = device.clone();
+    // It has read the page, and is about to look whether that is still the one. The new one would have the number of the
+    // old one, if nobody had that.
+    MEANWHILE.set(Some(Box::new(move || {
+        others.discard_page(0).expect("in range");
+        others.write_page(0, &wanted).expect("there is memory");
+    })));
+    device
+        .update_page(0, &mut [0; PAGE_SIZE], |page| page[9] = 0xcc)
+        .expect("it is there");
+    wanted[9] = 0xcc;
+    holds(&device, 0, &wanted);
+    assert_eq!(device.objects.pin_each(0).count(), 1, "the old one is gone");
 }
 
 #[test]
