@@ -129,6 +129,54 @@ impl Lane for LateLane<'_> {
 }
 
 #[test]
+fn a_request_that_takes_long_does_not_hold_up_those_that_come_later() {
+    let (late, requests) = channel::<Request>();
+    let ram = AnyDevice::new(RamDevice::new(PAGES * 8));
+    let polls = Arc::new(AtomicUsize::new(0));
+    let device = Late {
+        geometry: ram.geometry(),
+        late,
+        polls: polls.clone(),
+        silent: None,
+    };
+    let config = ZramConfig::with_size(PAGES * 4096);
+    let zram = ZramDevice::with_backing(config, Arc::new(device)).expect("it opens");
+    let mut lane = ram.open_lane(1).expect("memory opens");
+    let mut serve = |request| lane.submit(request).expect("memory is never full");
+    let next = || requests.recv_timeout(Duration::from_secs(20));
+    for index in 0..2 {
+        zram.write_page(index, &page(index))
+            .expect("there is memory");
+    }
+    zram.mark_idle(Idle::All);
+    let read = |index| {
+        let mut back = [0; 4096];
+        zram.read_page(index, &mut back).expect("it is readable");
+        assert!(back == page(index), "page {index}");
+    };
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| zram.write_back(PageKind::Idle, u64::MAX));
+        for _ in 0..2 {
+            serve(next().expect("it is written"));
+        }
+        assert_eq!(writer.join().expect("no panic"), Ok(2));
+        let before = polls.load(Ordering::Relaxed);
+        scope.spawn(|| read(0));
+        let slow = next().expect("it is read");
+        // From here on the thread sleeps until somebody wakes it.
+        while polls.load(Ordering::Relaxed) == before {
+            thread::yield_now();
+        }
+        scope.spawn(|| read(1));
+        let fast = next();
+        let comes = fast.is_ok();
+        serve(slow);
+        serve(fast.or_else(|_| next()).expect("it is read at last"));
+        assert!(comes, "it waits for the one before");
+    });
+}
+
+#[test]
 fn a_backing_device_that_ends_requests_on_its_own_is_waited_for_without_looking_again_and_again() {
     waits_for_what_ends_elsewhere(None);
     let (silent, _open) = std::io::pipe().expect("a pipe");

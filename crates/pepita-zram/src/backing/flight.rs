@@ -38,7 +38,8 @@ struct Flight {
 pub(super) struct InFlight {
     count: AtomicUsize,
     server: ThreadId,
-    /// Wakes the server when one ends on another thread, whether or not its lane has a descriptor.
+    /// Wakes the server when one ends on another thread, whether or not its lane has a descriptor, and when there are
+    /// more jobs.
     bell: OwnedFd,
 }
 
@@ -57,8 +58,8 @@ impl InFlight {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Sleeps until `lane`, which has been polled since the caller looked, has something to do, or a request has ended
-    /// on another thread.
+    /// Sleeps until `lane`, which has been polled since the caller looked, has something to do, or somebody has
+    /// [rung](Self::ring) since the caller looked for jobs, or a request has ended on another thread.
     pub(super) fn wait(&self, lane: &impl Lane) {
         let (bell, descriptor) = (self.bell.as_fd(), descriptor_of(lane));
         let both = [bell, descriptor.unwrap_or(bell)];
@@ -69,11 +70,16 @@ impl InFlight {
         let _ = rustix::io::read(bell, &mut [0; 8]);
     }
 
+    /// Wakes the server, or lets its next sleep end at once.
+    pub(super) fn ring(&self) {
+        // A counter that is full has rung.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
+
     fn one_has_ended(&self) {
         self.count.fetch_sub(1, Ordering::Release);
         if thread::current().id() != self.server {
-            // A counter that is full has rung.
-            let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+            self.ring();
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::block::PAGE_SECTORS;
 use crate::error::ZramError;
 use crate::page::Page;
 use crate::sync::{Mutex, lock};
+use flight::InFlight;
 use thread::serve;
 
 /// Pages that are on their way to the device at once.
@@ -47,6 +48,7 @@ pub(crate) struct Backing {
     /// None once the thread is to end.
     jobs: Option<Mutex<Sender<Job>>>,
     thread: Option<JoinHandle<()>>,
+    in_flight: Arc<InFlight>,
     blocks: u64,
 }
 
@@ -73,14 +75,14 @@ impl Backing {
             .map_err(|error| ZramError::Backing {
                 errno: error.into(),
             })?;
-        let backing = Self {
+        // The thread ends by itself if this is an error.
+        let in_flight = opened.recv().unwrap_or(Err(Errno::EIO));
+        Ok(Self {
             jobs: Some(Mutex::new(jobs)),
             thread: Some(thread),
+            in_flight: in_flight.map_err(|errno| ZramError::Backing { errno })?,
             blocks,
-        };
-        let opened = opened.recv().unwrap_or(Err(Errno::EIO));
-        opened.map_err(|errno| ZramError::Backing { errno })?;
-        Ok(backing)
+        })
     }
 
     /// Pages that it has room for.
@@ -118,6 +120,7 @@ impl Backing {
         if let Some(jobs) = &self.jobs {
             // Where the thread is gone the answer's sender is dropped, which is an answer.
             let _ = lock(jobs).send(job);
+            self.in_flight.ring();
         }
         end
     }

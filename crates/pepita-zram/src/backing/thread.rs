@@ -1,6 +1,7 @@
 //! The thread of a backing device.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use pepita_sys::blk_mq::{BlockDevice, Lane, Request};
@@ -9,11 +10,12 @@ use pepita_sys::error::Errno;
 use super::flight::InFlight;
 use super::{DEPTH, Job, flight};
 
-/// Serves jobs until nobody can send more.
+/// Serves jobs until nobody can send more. Who sends one rings the bell of what `opened` hears, since requests of others
+/// may take long.
 pub(super) fn serve<D: BlockDevice>(
     device: &D,
     jobs: &Receiver<Job>,
-    opened: &Sender<Result<(), Errno>>,
+    opened: &Sender<Result<Arc<InFlight>, Errno>>,
 ) {
     let mut lane = match device.open_lane(DEPTH) {
         Ok(lane) => lane,
@@ -29,7 +31,7 @@ pub(super) fn serve<D: BlockDevice>(
             return;
         }
     };
-    let _ = opened.send(Ok(()));
+    let _ = opened.send(Ok(in_flight.clone()));
     let mut waiting: VecDeque<Request> = VecDeque::new();
     while let Ok(job) = jobs.recv() {
         waiting.push_back(flight::start(job, &in_flight));
