@@ -68,7 +68,8 @@ pub struct ZramConfig {
     pub compressor: ZramCompressor,
     /// Whether the same page is stored once.
     pub deduplication: Deduplication,
-    /// The most bytes of memory that pages may take, 0 for no limit; the books come on top.
+    /// The most bytes of memory that pages may take, 0 for no limit; the books come on top, and 128 KiB at most
+    /// while pages are moved together or [compressed again](crate::ZramDevice::recompress).
     pub mem_limit: Option<u64>,
     /// How many threads compress at once, 1024 at most; 0 for as many as there are CPUs.
     pub num_streams: usize,

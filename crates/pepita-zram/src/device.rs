@@ -341,7 +341,7 @@ impl ZramDevice {
     }
 
     /// Sets the most bytes of memory that pages may take, or that there is no such limit, which 0 says as well. What is
-    /// stored stays.
+    /// stored stays. While that is moved together or compressed again, the limit may be passed by 128 KiB.
     pub fn set_mem_limit(&self, bytes: Option<u64>) {
         let limit = bytes.filter(|bytes| *bytes > 0);
         self.limit.store(limit.unwrap_or(0), Ordering::Relaxed);

@@ -61,6 +61,34 @@ pub enum ZramError {
     },
 }
 
+/// Why something ended before its end, and what was done until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("after {done} objects: {error}")]
+pub struct Unfinished {
+    /// Objects that it was done with.
+    pub done: u64,
+    /// What hindered it, the last time.
+    #[source]
+    pub error: ZramError,
+}
+
+impl Unfinished {
+    /// `done`, or with it the error that there was.
+    pub(crate) const fn unless(error: Option<ZramError>, done: u64) -> Result<u64, Self> {
+        match error {
+            None => Ok(done),
+            Some(error) => Err(Self { done, error }),
+        }
+    }
+}
+
+/// Without what was done.
+impl From<Unfinished> for ZramError {
+    fn from(ended: Unfinished) -> Self {
+        ended.error
+    }
+}
+
 impl ZramError {
     /// The error number: `ENOSPC` where memory ends, limit or not, which swap takes for a page that has to stay
     /// where it was; `EBADMSG` for a corrupt page.

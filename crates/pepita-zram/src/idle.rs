@@ -8,7 +8,7 @@ use pepita_sys::error::Errno;
 
 use crate::backing::{Answer, Backing, DEPTH};
 use crate::device::{Count, ZramDevice};
-use crate::error::ZramError;
+use crate::error::{Unfinished, ZramError};
 use crate::objects::{Form, Object, ObjectId};
 use crate::page::Page;
 use crate::sync::atomic::Ordering;
@@ -125,8 +125,9 @@ impl ZramDevice {
     /// is read from there until it is written.
     ///
     /// # Errors
-    /// [`ZramError::NoBacking`]; [`ZramError::Backing`] if a write failed, whose page stays where it was.
-    pub fn write_back(&self, kind: PageKind, max: u64) -> Result<u64, ZramError> {
+    /// [`ZramError::NoBacking`]; [`ZramError::Backing`] if a write failed, whose page stays where it was; and how many
+    /// were written nevertheless.
+    pub fn write_back(&self, kind: PageKind, max: u64) -> Result<u64, Unfinished> {
         self.write_back_from(Wanted::marked(kind), max, &mut Some(0))
     }
 
@@ -136,16 +137,18 @@ impl ZramDevice {
         wanted: Wanted,
         max: u64,
         from: &mut Option<u32>,
-    ) -> Result<u64, ZramError> {
-        let backing = self.backing.as_ref().ok_or(ZramError::NoBacking)?;
+    ) -> Result<u64, Unfinished> {
+        let Some(backing) = &self.backing else {
+            return Unfinished::unless(Some(ZramError::NoBacking), 0);
+        };
         let mut batch = Vec::with_capacity(usize::from(DEPTH));
         let (mut begun, mut done) = (0, 0);
-        let mut outcome = Ok(());
+        let mut error = None;
         let Some(first) = from.take() else {
             return Ok(0);
         };
         for (id, object) in self.objects.pin_each(first) {
-            if begun == max || outcome.is_err() {
+            if begun == max || error.is_some() {
                 self.objects.release(id);
                 *from = Some(id.0);
                 break;
@@ -164,12 +167,11 @@ impl ZramDevice {
                 }
             }
             if batch.len() == usize::from(DEPTH) {
-                outcome = self.end_write_back(&mut batch, &mut done);
+                error = self.end_write_back(&mut batch, &mut done);
             }
         }
         let last = self.end_write_back(&mut batch, &mut done);
-        outcome.and(last)?;
-        Ok(done)
+        Unfinished::unless(error.or(last), done)
     }
 
     /// Sends an object on its way, if it is of the kind, there is room for it, and it is not corrupt.
@@ -201,9 +203,9 @@ impl ZramDevice {
         })
     }
 
-    /// Waits for what is on its way.
-    fn end_write_back(&self, batch: &mut Vec<Outgoing>, done: &mut u64) -> Result<(), ZramError> {
-        let mut outcome = Ok(());
+    /// Waits for what is on its way; says what the last failure was, if there was one.
+    fn end_write_back(&self, batch: &mut Vec<Outgoing>, done: &mut u64) -> Option<ZramError> {
+        let mut error = None;
         for outgoing in batch.drain(..) {
             let Outgoing { id, block, end } = outgoing;
             match end.recv().map_or(Err(Errno::EIO), |(_, result)| result) {
@@ -214,12 +216,12 @@ impl ZramDevice {
                 }
                 Err(errno) => {
                     self.objects.give_block(block);
-                    outcome = Err(ZramError::Backing { errno });
+                    error = Some(ZramError::Backing { errno });
                 }
             }
             self.objects.release(id);
         }
-        outcome
+        error
     }
 }
 
@@ -244,9 +246,13 @@ impl ZramDevice {
     /// # Ok::<(), pepita_zram::ZramError>(())
     /// ```
     ///
+    /// An object has both forms for a moment, and what it was is not given back at once. So the memory limit may be passed
+    /// by 64 KiB, and by 128 KiB while what is stored is moved together because of that.
+    ///
     /// # Errors
-    /// [`ZramError::MemLimit`], [`ZramError::NoMemory`]: an object has both forms for a moment.
-    pub fn recompress(&self, kind: PageKind, max: u64) -> Result<u64, ZramError> {
+    /// [`ZramError::MemLimit`] if there was no place for some objects even so, which are tried again the next time;
+    /// [`ZramError::NoMemory`]; and how many were compressed nevertheless.
+    pub fn recompress(&self, kind: PageKind, max: u64) -> Result<u64, Unfinished> {
         self.recompress_from(Wanted::marked(kind), max, &mut Some(0))
     }
 
@@ -256,14 +262,17 @@ impl ZramDevice {
         wanted: Wanted,
         max: u64,
         from: &mut Option<u32>,
-    ) -> Result<u64, ZramError> {
+    ) -> Result<u64, Unfinished> {
         let Some(first) = from.take() else {
             return Ok(0);
         };
         let (mut tried, mut done) = (0, 0);
+        // Since what is stored was moved together, and since one had a place.
+        let (mut since_compacted, mut refused) = (0, 0);
+        let mut error = None;
         let current = self.objects.dictionaries.current_id();
         for (id, object) in self.objects.pin_each(first) {
-            if tried == max {
+            if tried == max || refused == REFUSED_MAX {
                 self.objects.release(id);
                 *from = Some(id.0);
                 break;
@@ -271,20 +280,51 @@ impl ZramDevice {
             let form = self.objects.form(id);
             let is_wanted =
                 takes_memory(form) && wanted.takes(object, form) && !object.is_dense(current);
-            let mut outcome = Ok(false);
-            if is_wanted {
-                tried += 1;
+            if !is_wanted {
+                self.objects.release(id);
+                continue;
+            }
+            tried += 1;
+            let mut outcome = self.make_dense(id);
+            let is_limit = matches!(outcome, Err(ZramError::MemLimit { .. }));
+            if is_limit && since_compacted >= COMPACT_AFTER {
+                since_compacted = 0;
+                self.compact();
                 outcome = self.make_dense(id);
             }
             self.objects.release(id);
-            done += u64::from(outcome?);
+            match outcome {
+                Ok(is_denser) => {
+                    done += u64::from(is_denser);
+                    since_compacted += u64::from(is_denser);
+                    refused = 0;
+                }
+                // Others may have a place.
+                Err(limit @ ZramError::MemLimit { .. }) => {
+                    error = Some(limit);
+                    refused += 1;
+                }
+                Err(other) => {
+                    error = Some(other);
+                    break;
+                }
+            }
         }
         if tried > 0 {
             self.objects.dictionaries.prune();
         }
-        Ok(done)
+        if done > 0 && self.objects.store.is_beyond() {
+            self.compact();
+        }
+        Unfinished::unless(error, done)
     }
 }
+
+/// Objects for which there is no place, one after another, until it is enough.
+const REFUSED_MAX: u32 = 64;
+
+/// Objects that have become denser, without which it is no use to look for pages that became free.
+const COMPACT_AFTER: u64 = 16;
 
 fn takes_memory(form: Form) -> bool {
     matches!(form, Form::Raw | Form::Lz4 | Form::Deflate(_))

@@ -29,7 +29,7 @@ mod upkeep;
 pub use block::ZramLane;
 pub use config::{Deduplication, ZramCompressor, ZramConfig};
 pub use device::ZramDevice;
-pub use error::ZramError;
+pub use error::{Unfinished, ZramError};
 pub use idle::{Idle, PageKind};
 pub use stats::{StatLine, ZramStats};
 pub use training::Training;

@@ -14,7 +14,7 @@ use crate::chunked::Chunked;
 use crate::counters::Counters;
 use crate::dictionaries::{Dictionaries, DictionaryId};
 use crate::duplicates::Duplicates;
-use crate::store::{Place, Store, StoreError};
+use crate::store::{BEYOND_ANEW, BEYOND_MOVED, Place, Store, StoreError};
 use crate::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock, sized};
 use crate::threads::{self, Apart, SHARDS};
@@ -385,10 +385,10 @@ impl Objects {
     /// Stores the same page in another form, and frees what it was. The caller is one of the object's users.
     ///
     /// # Errors
-    /// When there is no memory; nothing has changed then.
+    /// When there is no memory, where the limit may be passed by some pages; nothing has changed then.
     pub(crate) fn replace(&self, id: ObjectId, form: Form, bytes: &[u8]) -> Result<(), StoreError> {
         let object = self.get(id);
-        let to = self.store.insert(id.0, bytes)?;
+        let to = self.store.insert_beyond(id.0, bytes, BEYOND_ANEW)?;
         let new = Word::new(form, to, bytes.len());
         let mut word = Word(object.word.load(Ordering::Acquire));
         while let (Some((place, len)), Some(old)) = (word.bytes(), word.form()) {
@@ -466,7 +466,7 @@ impl Objects {
             if copy.len() != len {
                 return;
             }
-            if let Ok(to) = self.store.insert(owner, &copy) {
+            if let Ok(to) = self.store.insert_beyond(owner, &copy, BEYOND_MOVED) {
                 let new = Word::new(form, to, len);
                 let (set, seen) = (Ordering::AcqRel, Ordering::Relaxed);
                 // Another object may have the number and the place by now, hence the same word. Nothing is written there

@@ -144,7 +144,6 @@ impl ZramDevice {
         if read.is_err() || (self.hash)(scratch) != hash {
             return Ok(false); // its reader is told, or it was written back
         }
-        object.set_dense(current);
         // An older dictionary goes once no object has it, so here denser is not asked for.
         let has_older = |with| with != current && with != DictionaryId::NONE;
         let below = match form {
@@ -152,11 +151,13 @@ impl ZramDevice {
             _ => len,
         };
         let Some((form, bytes)) = stream.compress_densely(dictionary.as_deref(), below) else {
+            object.set_dense(current);
             return Ok(false);
         };
         let is_denser = bytes.len() < len;
         let done = self.objects.replace(id, form, bytes);
         done.map_err(|error| self.store_error(error))?;
+        object.set_dense(current);
         Ok(is_denser)
     }
 }

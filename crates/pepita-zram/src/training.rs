@@ -228,6 +228,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_older_dictionary_goes_though_there_is_no_memory_for_objects_with_the_newest() {
+        let device = filled(128);
+        let set = |number| device.objects.dictionaries.set(record(1, number).to_vec());
+        assert!(set(1));
+        device.mark_idle(Idle::All);
+        assert_eq!(device.recompress(PageKind::Idle, 64), Ok(64));
+        assert!(set(2));
+        for index in 0..64 {
+            device.discard_page(index).expect("in range");
+        }
+        assert_eq!(device.stats().dictionaries, 2, "nobody has looked");
+        device.set_mem_limit(Some(4096));
+        let ended = device.recompress(PageKind::Idle, u64::MAX).unwrap_err();
+        assert_eq!(ended.error, ZramError::MemLimit { limit_bytes: 4096 });
+        assert_eq!(device.stats().dictionaries, 1);
+    }
+
+    #[test]
     fn a_dictionary_that_saves_nothing_is_not_used() {
         let device = ZramDevice::new(ZramConfig::with_size(64 * 4096)).expect("memory");
         let none = device.train_dictionary(4096).expect("a place");

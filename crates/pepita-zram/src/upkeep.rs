@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::device::ZramDevice;
-use crate::error::ZramError;
+use crate::error::{Unfinished, ZramError};
 use crate::idle::{PageKind, Wanted};
 
 /// Objects that are worked on before the thread rests.
@@ -136,9 +136,11 @@ impl UpkeepPolicy {
                 if !pause(&mut report) {
                     return report;
                 }
-                if let Err(error) = does.piece(device, wanted, &mut next, &mut report) {
-                    report.last_error = Some(error);
-                    break;
+                if let Err(ended) = does.piece(device, wanted, &mut next, &mut report) {
+                    report.last_error = Some(ended.error);
+                    if ended.done == 0 {
+                        break;
+                    }
                 }
             }
         }
@@ -172,16 +174,19 @@ impl Does {
         wanted: Wanted,
         next: &mut Option<u32>,
         report: &mut UpkeepReport,
-    ) -> Result<(), ZramError> {
-        match self {
-            Self::Recompress => {
-                report.recompressed += device.recompress_from(wanted, PIECE, next)?
-            }
-            Self::WriteBack => {
-                report.written_back += device.write_back_from(wanted, PIECE, next)?
-            }
-        }
-        Ok(())
+    ) -> Result<(), Unfinished> {
+        let (done, count) = match self {
+            Self::Recompress => (
+                device.recompress_from(wanted, PIECE, next),
+                &mut report.recompressed,
+            ),
+            Self::WriteBack => (
+                device.write_back_from(wanted, PIECE, next),
+                &mut report.written_back,
+            ),
+        };
+        *count += done.unwrap_or_else(|ended| ended.done);
+        done.map(drop)
     }
 }
 
@@ -201,7 +206,7 @@ pub struct UpkeepReport {
     pub compacted_bytes: u64,
     /// CPU time that it took.
     pub cpu_time: Duration,
-    /// Why it ended, the last time that something failed.
+    /// What hindered it, the last time that something failed.
     pub last_error: Option<ZramError>,
 }
 

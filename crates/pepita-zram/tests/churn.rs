@@ -111,7 +111,10 @@ fn churn(device: &ZramDevice, turns: u64, seed: u64) {
         while users.iter().any(|user| !user.is_finished()) {
             device.mark_idle(Idle::All);
             device.recompress(PageKind::Idle, 20).map_or_else(
-                |error| assert!(matches!(error, ZramError::MemLimit { .. }), "{error}"),
+                |ended| {
+                    let is_limit = matches!(ended.error, ZramError::MemLimit { .. });
+                    assert!(is_limit, "{ended}");
+                },
                 |_| (),
             );
             device.write_back(PageKind::Idle, 50).expect("it has power");

@@ -234,7 +234,8 @@ impl Tested {
                 self.zram.mark_idle(Idle::All);
                 let done = self.zram.write_back(PageKind::Idle, max);
                 let has_power = self.disk.state().has_power;
-                let may_fail = matches!(done, Err(ZramError::Backing { .. })) && !has_power;
+                let error = done.map_err(|ended| ended.error);
+                let may_fail = matches!(error, Err(ZramError::Backing { .. })) && !has_power;
                 assert!(done.is_ok() || may_fail, "{done:?}");
             }
             Event::Recompress => {

@@ -80,7 +80,7 @@ impl Tested {
             8 => assert!(
                 device
                     .recompress(kind, a.into())
-                    .map_or_else(is_limit, |_| true)
+                    .map_or_else(|ended| is_limit(ended.error), |_| true)
             ),
             9 => drop(device.compact()),
             10 => device.set_mem_limit(Some(u64::from(b) * 2048)),

@@ -1,19 +1,21 @@
 use std::cell::RefCell;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use pepita_sys::blk_mq::{BlockDevice, DeviceId, Geometry, Lane, Request, RequestOp};
 
 use super::*;
-use crate::ZramConfig;
 use crate::device::NS_PER_SECOND;
 use crate::device::tests::{holds, page_of};
 use crate::page;
+use crate::{UpkeepPolicy, ZramConfig};
 
 /// A device that can be looked into, and fails when it is told to.
 struct Shelf {
     bytes: Mutex<Vec<u8>>,
     fails: AtomicBool,
+    /// Writes to blocks below this one fail.
+    bad_below: AtomicU64,
     geometry: Geometry,
 }
 
@@ -22,12 +24,17 @@ impl Shelf {
         Arc::new(Self {
             bytes: Mutex::new(vec![0; pages * PAGE_SIZE]),
             fails: AtomicBool::new(false),
+            bad_below: AtomicU64::new(0),
             geometry: Geometry::new(pages as u64 * 8),
         })
     }
 
     fn serve(&self, request: &Request) -> Result<(), Errno> {
         if self.fails.load(Ordering::Relaxed) {
+            return Err(Errno::EIO);
+        }
+        let is_bad = request.sector() / 8 < self.bad_below.load(Ordering::Relaxed);
+        if is_bad && request.op() == RequestOp::Write {
             return Err(Errno::EIO);
         }
         let mut bytes = self.bytes.lock().expect("no panic");
@@ -192,7 +199,8 @@ fn what_cannot_be_written_back_stays_where_it_was() {
     fill(&device, 40);
     device.mark_idle(Idle::All);
     shelf.fails.store(true, Ordering::Relaxed);
-    let failed = Err(ZramError::Backing { errno: Errno::EIO });
+    let error = ZramError::Backing { errno: Errno::EIO };
+    let failed = Err(Unfinished { done: 0, error });
     assert_eq!(device.write_back(PageKind::Idle, u64::MAX), failed);
     assert_eq!(device.stats().bd_stat().0, [0, 0, 0]);
     holds(&device, 39, &page_of(3, 39));
@@ -200,8 +208,74 @@ fn what_cannot_be_written_back_stays_where_it_was() {
     assert_eq!(device.write_back(PageKind::Idle, 1), Ok(1));
     shelf.fails.store(true, Ordering::Relaxed);
     let mut page = [1; PAGE_SIZE];
-    assert_eq!(device.read_page(0, &mut page), failed.map(|_| ()));
+    assert_eq!(device.read_page(0, &mut page), Err(error));
     assert_eq!((page, device.stats().failed_reads), ([0; PAGE_SIZE], 1));
+}
+
+#[test]
+fn what_was_written_back_before_a_failure_is_told() {
+    let error = ZramError::Backing { errno: Errno::EIO };
+    for by_hand in [true, false] {
+        let shelf = Shelf::new(100);
+        shelf.bad_below.store(1, Ordering::Relaxed);
+        let device = device(&shelf);
+        fill(&device, 80);
+        device.mark_idle(Idle::All);
+        if by_hand {
+            // What was on its way with the one that failed.
+            let done = Err(Unfinished { done: 31, error });
+            assert_eq!(device.write_back(PageKind::Idle, u64::MAX), done);
+        } else {
+            let policy = UpkeepPolicy::every(Duration::ZERO);
+            let policy = policy.write_back(PageKind::Idle, Duration::ZERO);
+            let report = policy.run_once(&device);
+            assert_eq!(report.last_error, Some(error));
+            assert_eq!(report.written_back, device.stats().bd_count);
+            assert!(report.written_back >= 31, "{report:?}");
+        }
+    }
+}
+
+/// A device at a memory limit of `pages`, full of pages that can be denser.
+fn at_the_limit(pages: u64) -> ZramDevice {
+    let config = ZramConfig::with_size(4 << 20).mem_limit(pages * 4096);
+    let device = ZramDevice::new(config).expect("there is memory");
+    let mut written = 0;
+    while device.write_page(written, &page_of(4, written)).is_ok() {
+        written += 1;
+    }
+    device
+}
+
+#[test]
+fn pages_become_denser_at_the_memory_limit_too() {
+    for pages in [8, 64, 256] {
+        let device = at_the_limit(pages);
+        let stored = device.stored_pages();
+        device.mark_idle(Idle::All);
+        assert_eq!(device.recompress(PageKind::Idle, u64::MAX), Ok(stored));
+        let stats = device.stats();
+        assert!(stats.mem_used_total <= pages * 4096, "{stats:?}");
+        assert!(stats.mem_used_max <= (pages + 32) * 4096, "{stats:?}");
+        for index in 0..stored {
+            holds(&device, index, &page_of(4, index));
+        }
+    }
+}
+
+#[test]
+fn pages_for_which_there_was_no_memory_become_denser_later() {
+    let device = at_the_limit(256);
+    let stored = device.stored_pages();
+    device.mark_idle(Idle::All);
+    let limit_bytes = 4096;
+    device.set_mem_limit(Some(limit_bytes));
+    let ended = device.recompress(PageKind::Idle, u64::MAX).unwrap_err();
+    assert_eq!(ended.error, ZramError::MemLimit { limit_bytes });
+    assert!(ended.done < stored);
+    device.set_mem_limit(None);
+    let later = device.recompress(PageKind::Idle, u64::MAX);
+    assert_eq!(later, Ok(stored - ended.done));
 }
 
 #[test]
@@ -348,6 +422,7 @@ fn a_backing_device_that_claims_more_than_any_has_serves_all_the_same() {
         let shelf = Shelf {
             bytes: Mutex::new(vec![0; 100 * PAGE_SIZE]),
             fails: AtomicBool::new(false),
+            bad_below: AtomicU64::new(0),
             geometry: Geometry::new(sectors),
         };
         let device = device(&Arc::new(shelf));
@@ -373,13 +448,15 @@ fn devices_that_cannot_have_pages_are_refused() {
             geometry,
             bytes: Mutex::default(),
             fails: AtomicBool::new(false),
+            bad_below: AtomicU64::new(0),
         };
         let refused = ZramDevice::with_backing(ZramConfig::default(), Arc::new(shelf));
         assert_eq!(refused.map(|_| ()), Err(ZramError::Backing { errno }));
     }
     let alone = ZramDevice::new(ZramConfig::with_size(4096)).expect("there is memory");
     let none = alone.write_back(PageKind::Idle, 1);
-    assert_eq!(none, Err(ZramError::NoBacking));
+    let error = ZramError::NoBacking;
+    assert_eq!(none, Err(Unfinished { done: 0, error }));
 }
 
 #[test]
@@ -397,7 +474,7 @@ fn a_page_that_two_threads_write_back_is_counted_once_and_has_one_block() {
         }
     };
     let (mut batch, mut done) = ([0, 1].map(send).into(), 0);
-    device.end_write_back(&mut batch, &mut done).unwrap();
+    assert_eq!(device.end_write_back(&mut batch, &mut done), None);
     assert_eq!((done, device.objects.blocks_in_use()), (1, 1));
     holds(&device, 0, &page_of(4, 1));
 }

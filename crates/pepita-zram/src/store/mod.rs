@@ -25,9 +25,16 @@ use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard, RwLockReadGuard, lock, read, write};
 use crate::threads::Apart;
 use arenas::{ARENAS, Lists, ListsId};
-use classes::SPAN_OBJECTS_MAX;
 pub(crate) use classes::Sizes;
+use classes::{SPAN_OBJECTS_MAX, SPAN_PAGES};
 use span::{Book, Bytes, Span};
+
+/// Pages beyond the limit that objects may take which are stored anew, since what they were is freed then, if not at once
+/// by whole pages.
+pub(crate) const BEYOND_ANEW: u64 = SPAN_PAGES as u64;
+
+/// The same for objects that are moved, which frees more than it takes: at the limit, too, when it is passed.
+pub(crate) const BEYOND_MOVED: u64 = 2 * BEYOND_ANEW;
 
 /// The most spans: what a place has bits for.
 const SPANS_MAX: u64 = 1 << Place::SPAN_BITS;
@@ -57,6 +64,15 @@ impl Place {
             index: (bits & ((1 << Self::INDEX_BITS) - 1)) as u16,
         }
     }
+}
+
+/// An object that wants a place.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    owner: u32,
+    len: usize,
+    /// Pages by which it may pass the limit.
+    beyond: u64,
 }
 
 /// Why an object cannot be stored.
@@ -151,13 +167,31 @@ impl Store {
     /// # Panics
     /// If `object` is empty or longer than a page.
     pub(crate) fn insert(&self, owner: u32, object: &[u8]) -> Result<Place, StoreError> {
-        self.insert_in(arenas::of_thread(), owner, object)
+        self.insert_in(arenas::of_thread(), owner, object, 0)
+    }
+
+    /// The same, where the limit may be passed by some pages.
+    pub(crate) fn insert_beyond(
+        &self,
+        owner: u32,
+        object: &[u8],
+        pages: u64,
+    ) -> Result<Place, StoreError> {
+        self.insert_in(arenas::of_thread(), owner, object, pages)
     }
 
     /// The same in an arena.
-    fn insert_in(&self, arena: usize, owner: u32, object: &[u8]) -> Result<Place, StoreError> {
-        let class = self.sizes.class_of(object.len()).expect("1 to 4096 bytes");
-        let (span_id, index) = self.take(ListsId::new(class, arena), owner, object.len())?;
+    fn insert_in(
+        &self,
+        arena: usize,
+        owner: u32,
+        object: &[u8],
+        beyond: u64,
+    ) -> Result<Place, StoreError> {
+        let len = object.len();
+        let class = self.sizes.class_of(len).expect("1 to 4096 bytes");
+        let wanted = Wanted { owner, len, beyond };
+        let (span_id, index) = self.take(ListsId::new(class, arena), wanted)?;
         let span = self.span(span_id);
         let mut bytes = write(&span.bytes);
         bytes.write(index, object);
@@ -193,19 +227,19 @@ impl Store {
     }
 
     /// A place in a span of these lists, in one that they take over, or else in an empty one.
-    fn take(&self, own: ListsId, owner: u32, len: usize) -> Result<(u32, usize), StoreError> {
-        if let Some(taken) = self.take_open(&mut lock(self.lists(own)), owner, len) {
+    fn take(&self, own: ListsId, wanted: Wanted) -> Result<(u32, usize), StoreError> {
+        if let Some(taken) = self.take_open(&mut lock(self.lists(own)), wanted) {
             return Ok(taken);
         }
         if self.take_over(own)
-            && let Some(taken) = self.take_open(&mut lock(self.lists(own)), owner, len)
+            && let Some(taken) = self.take_open(&mut lock(self.lists(own)), wanted)
         {
             return Ok(taken);
         }
         let error = {
             let mut lists = lock(self.lists(own));
-            match self.open(own, &mut lists) {
-                Ok(()) => match self.take_open(&mut lists, owner, len) {
+            match self.open(own, &mut lists, wanted.beyond) {
+                Ok(()) => match self.take_open(&mut lists, wanted) {
                     Some(taken) => return Ok(taken),
                     None => StoreError::Limit,
                 },
@@ -214,23 +248,23 @@ impl Store {
         };
         // Without more memory, what others have open serves as well.
         let others = own.others();
-        let taken = others.map(|id| self.take_open(&mut lock(self.lists(id)), owner, len));
+        let taken = others.map(|id| self.take_open(&mut lock(self.lists(id)), wanted));
         taken.flatten().next().ok_or(error)
     }
 
     /// A place in an open span, from the fullest on; none if there is none within the limit.
-    fn take_open(&self, lists: &mut Lists, owner: u32, len: usize) -> Option<(u32, usize)> {
+    fn take_open(&self, lists: &mut Lists, wanted: Wanted) -> Option<(u32, usize)> {
         for quarter in (0..lists.open.len()).rev() {
             for at in (0..lists.open[quarter].len()).rev() {
                 let id = lists.open[quarter][at];
                 let mut book = lock(&self.span(id).book);
-                let Some((index, touched)) = book.first_free(len) else {
+                let Some((index, touched)) = book.first_free(wanted.len) else {
                     continue;
                 };
-                if !self.charge(touched - book.touched) {
+                if !self.charge(touched - book.touched, wanted.beyond) {
                     continue; // another may do without a new page
                 }
-                book.take(index, owner, touched);
+                book.take(index, wanted.owner, touched);
                 lists.is_used = true;
                 lists.put(self, id, &mut book);
                 return Some((id, index));
@@ -240,8 +274,8 @@ impl Store {
     }
 
     /// Adds an empty span to the lists.
-    fn open(&self, own: ListsId, lists: &mut Lists) -> Result<(), StoreError> {
-        if self.mapped.load(Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
+    fn open(&self, own: ListsId, lists: &mut Lists, beyond: u64) -> Result<(), StoreError> {
+        if self.mapped.load(Ordering::Relaxed) >= self.limit_and(beyond) {
             return Err(StoreError::Limit);
         }
         let unused = lock(&self.unused).pop();
@@ -295,13 +329,23 @@ impl Store {
         lock(&self.unused).push(id);
     }
 
-    /// Counts pages that are about to be touched; false if that is more than the limit.
-    fn charge(&self, pages: usize) -> bool {
+    /// The limit and some pages.
+    fn limit_and(&self, beyond: u64) -> u64 {
+        self.limit.load(Ordering::Relaxed).saturating_add(beyond)
+    }
+
+    /// Whether objects take more pages than the limit.
+    pub(crate) fn is_beyond(&self) -> bool {
+        self.mapped.load(Ordering::Relaxed) > self.limit_and(0)
+    }
+
+    /// Counts pages that are about to be touched; false if that is more than the limit and `beyond`.
+    fn charge(&self, pages: usize, beyond: u64) -> bool {
         if pages == 0 {
             return true;
         }
         let mapped = self.mapped.fetch_add(pages as u64, Ordering::Relaxed) + pages as u64;
-        if mapped > self.limit.load(Ordering::Relaxed) {
+        if mapped > self.limit_and(beyond) {
             self.mapped.fetch_sub(pages as u64, Ordering::Relaxed);
             return false;
         }

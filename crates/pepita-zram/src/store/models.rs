@@ -42,7 +42,10 @@ impl Store {
 
     /// Stores pages of their owners' numbers.
     fn fill<const N: usize>(&self, arena: usize, owners: [u32; N]) -> [Place; N] {
-        owners.map(|owner| self.insert_in(arena, owner, &page(owner)).expect("memory"))
+        owners.map(|owner| {
+            self.insert_in(arena, owner, &page(owner), 0)
+                .expect("memory")
+        })
     }
 
     fn check_page(&self, owner: u32, place: Place) {

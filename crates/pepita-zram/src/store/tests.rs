@@ -31,7 +31,7 @@ impl Checked {
     fn insert(&mut self, len: usize) -> Result<(), StoreError> {
         let owner = self.next;
         let arena = self.arena;
-        let place = self.store.insert_in(arena, owner, &object(owner, len))?;
+        let place = self.store.insert_in(arena, owner, &object(owner, len), 0)?;
         self.next += 1;
         self.places.insert(owner, (place, len));
         Ok(())
@@ -214,7 +214,9 @@ fn threads_find_their_own_objects() {
 fn in_two_arenas(store: &Store, count: u32) -> Vec<Place> {
     let insert = |owner: u32| {
         let arena = owner as usize % 2;
-        store.insert_in(arena, owner, &object(owner, 2048)).unwrap()
+        store
+            .insert_in(arena, owner, &object(owner, 2048), 0)
+            .unwrap()
     };
     (0..count * 2).map(insert).collect()
 }
@@ -230,34 +232,34 @@ fn arenas_that_are_used_in_turn_have_spans_of_their_own() {
 #[test]
 fn an_arena_takes_over_what_another_one_no_longer_uses() {
     let store = Store::new(1 << 16).unwrap();
-    let first = store.insert_in(0, 0, &object(0, 2048)).unwrap();
+    let first = store.insert_in(0, 0, &object(0, 2048), 0).unwrap();
     let others = (1..32).map(|owner| {
-        let place = store.insert_in(1, owner, &object(owner, 2048)).unwrap();
+        let place = store.insert_in(1, owner, &object(owner, 2048), 0).unwrap();
         place.span
     });
     // It is left to its arena once, in case that is about to write.
     let others: Vec<u32> = others.collect();
     assert!(others.iter().all(|span| *span != first.span));
     let more = (32..64).map(|owner| {
-        let place = store.insert_in(1, owner, &object(owner, 2048)).unwrap();
+        let place = store.insert_in(1, owner, &object(owner, 2048), 0).unwrap();
         place.span
     });
     assert_eq!(more.filter(|span| *span == first.span).count(), 31);
     store.remove(first);
-    assert_eq!(store.insert_in(1, 64, &object(64, 2048)), Ok(first));
+    assert_eq!(store.insert_in(1, 64, &object(64, 2048), 0), Ok(first));
 }
 
 #[test]
 fn at_the_limit_a_place_in_another_arena_serves() {
     let store = Store::new(1 << 16).unwrap();
     store.set_limit(Some(4096));
-    let first = store.insert_in(0, 0, &object(0, 2048)).unwrap();
-    let second = store.insert_in(1, 1, &object(1, 2048)).unwrap();
+    let first = store.insert_in(0, 0, &object(0, 2048), 0).unwrap();
+    let second = store.insert_in(1, 1, &object(1, 2048), 0).unwrap();
     assert_eq!(first.span, second.span);
-    let third = store.insert_in(2, 2, &object(2, 2048));
+    let third = store.insert_in(2, 2, &object(2, 2048), 0);
     assert_eq!(third, Err(StoreError::Limit));
     store.remove(first);
-    assert_eq!(store.insert_in(3, 3, &object(3, 2048)), Ok(first));
+    assert_eq!(store.insert_in(3, 3, &object(3, 2048), 0), Ok(first));
 }
 
 #[test]
@@ -292,7 +294,9 @@ fn objects_are_theirs_while_spans_change_arenas_and_are_emptied() {
                 for nth in 0..20_000_u32 {
                     let (owner, len) = (thread * 100_000 + nth, 1500 + (nth / 50 % 8) as usize);
                     let arena = (nth / 100 + thread) as usize % ARENAS;
-                    let place = store.insert_in(arena, owner, &object(owner, len)).unwrap();
+                    let place = store
+                        .insert_in(arena, owner, &object(owner, len), 0)
+                        .unwrap();
                     mine.push_back((owner, place, len));
                     while mine.len() > 100 || nth % 1000 == 999 && !mine.is_empty() {
                         let (owner, place, len) = mine.pop_front().unwrap();
