@@ -125,8 +125,8 @@ impl ZramDevice {
         ZramError::Corrupt { page: page_index }
     }
 
-    /// Stores what an object is as densely as can be, if that is denser than it is; says whether it was. The caller
-    /// is one of its users.
+    /// Stores what an object is as densely as can be, if that is denser than it is, or it has an older dictionary; says
+    /// whether it was denser. The caller is one of its users.
     pub(crate) fn make_dense(&self, id: ObjectId) -> Result<bool, ZramError> {
         let object = self.objects.get(id);
         // Kept until the object is counted.
@@ -144,15 +144,21 @@ impl ZramDevice {
         if read.is_err() || (self.hash)(scratch) != hash {
             return Ok(false); // its reader is told, or it was written back
         }
-        // An older dictionary goes once no object has it, so here denser is not asked for.
-        let has_older = |with| with != current && with != DictionaryId::NONE;
-        let below = match form {
-            Form::Deflate(with) if has_older(with) => PAGE_SIZE,
-            _ => len,
+        // An older dictionary goes once no object has it, so here denser is not asked for, nor dense.
+        let has_older = match form {
+            Form::Deflate(with) => with != current && with != DictionaryId::NONE,
+            _ => false,
         };
-        let Some((form, bytes)) = stream.compress_densely(dictionary.as_deref(), below) else {
-            object.set_dense(current);
-            return Ok(false);
+        let below = if has_older { PAGE_SIZE } else { len };
+        let page = has_older.then(|| *stream.scratch);
+        let dense = stream.compress_densely(dictionary.as_deref(), below);
+        let (form, bytes) = match (dense, &page) {
+            (Some((form, len)), _) => (form, stream.compressed(len)),
+            (None, Some(page)) => stream.compress(page),
+            (None, None) => {
+                object.set_dense(current);
+                return Ok(false);
+            }
         };
         let is_denser = bytes.len() < len;
         let done = self.objects.replace(id, form, bytes);

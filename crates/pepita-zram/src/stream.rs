@@ -50,12 +50,13 @@ impl Stream {
         }
     }
 
-    /// The most densely that [`scratch`](Self::scratch) can be stored; none if that takes `len` bytes or more.
+    /// The most densely that [`scratch`](Self::scratch) can be stored, and how many bytes that are, which are
+    /// [`compressed`](Self::compressed); none if that takes `len` bytes or more.
     pub(crate) fn compress_densely(
         &mut self,
         dictionary: Option<&Dictionary>,
         len: usize,
-    ) -> Option<(Form, &[u8])> {
+    ) -> Option<(Form, usize)> {
         let id = dictionary.map_or(DictionaryId::NONE, |dictionary| dictionary.id);
         // One at a time: they are large.
         self.dense = self.dense.take().filter(|(made_with, _)| *made_with == id);
@@ -65,7 +66,12 @@ impl Stream {
         });
         let out = &mut self.out[..len.saturating_sub(1).min(COMPRESSED_MAX)];
         let len = encoder.compress(&self.scratch, out)?;
-        Some((Form::Deflate(id), &out[..len]))
+        Some((Form::Deflate(id), len))
+    }
+
+    /// The first bytes of what was compressed last.
+    pub(crate) fn compressed(&self, len: usize) -> &[u8] {
+        &self.out[..len]
     }
 
     /// What `page` is to be stored as.

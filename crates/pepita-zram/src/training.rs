@@ -42,7 +42,7 @@ pub struct Training {
 }
 
 impl ZramDevice {
-    /// Trains a dictionary of at most `len` bytes (up to 24 KiB, 16 KiB are a good choice) on up to 1024 of the pages
+    /// Trains a dictionary of at most `len` bytes (24 KiB for more, 16 KiB are a good choice) on up to 1024 of the pages
     /// that are stored, and tries it on others of them. If it saves something, [`recompress`](Self::recompress) uses it
     /// from now on, also for what it has compressed before, which then lets go of its older dictionary. It takes
     /// about 0.2 s.
@@ -74,7 +74,7 @@ impl ZramDevice {
             .enumerate()
             .partition(|(index, _)| index % TRIAL_ONE_IN == 0);
         let pages: Vec<Page> = pages.into_iter().map(|(_, page)| *page).collect();
-        let dictionary = dictionary::train(&pages, len);
+        let dictionary = dictionary::train(&pages, len.min(deflate::DICTIONARY_LEN));
         let compressed = |dictionary: &[u8]| {
             let mut encoder = deflate::Encoder::new(dictionary);
             let mut out = [0; PAGE_SIZE];
@@ -145,7 +145,7 @@ pub(crate) mod tests {
     use std::thread;
 
     use super::*;
-    use crate::device::tests::holds;
+    use crate::device::tests::{holds, page_of};
     use crate::{Idle, PageKind, ZramConfig};
 
     /// A page of records of a kind, which have their names in common.
@@ -228,6 +228,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_dictionary_is_never_longer_than_what_pages_can_make_use_of() {
+        let device = ZramDevice::new(ZramConfig::with_size(512 * 4096)).expect("memory");
+        for index in 0..512 {
+            let page = record(index / 8, index);
+            device.write_page(index, &page).expect("room");
+        }
+        for len in [32 << 10, usize::MAX] {
+            let training = device.train_dictionary(len).expect("a place");
+            assert_eq!(training.dictionary_bytes, 24 << 10);
+        }
+    }
+
+    #[test]
     fn an_older_dictionary_goes_though_there_is_no_memory_for_objects_with_the_newest() {
         let device = filled(128);
         let set = |number| device.objects.dictionaries.set(record(1, number).to_vec());
@@ -243,6 +256,24 @@ pub(crate) mod tests {
         let ended = device.recompress(PageKind::Idle, u64::MAX).unwrap_err();
         assert_eq!(ended.error, ZramError::MemLimit { limit_bytes: 4096 });
         assert_eq!(device.stats().dictionaries, 1);
+    }
+
+    #[test]
+    fn pages_that_only_an_older_dictionary_makes_smaller_do_not_keep_it() {
+        let device = ZramDevice::new(ZramConfig::with_size(1 << 20)).expect("memory");
+        for kind in 0..8 {
+            let noise = page_of(3, kind);
+            device.write_page(kind, &noise).expect("room");
+            let set = device.objects.dictionaries.set(noise.to_vec());
+            assert!(set, "there is a place for dictionary {kind}");
+            assert_eq!(make_dense(&device), 1);
+            let stats = device.stats();
+            assert_eq!((stats.dictionaries, stats.huge_pages), (1, kind));
+        }
+        assert_eq!(make_dense(&device), 0, "all were tried");
+        for kind in 0..8 {
+            holds(&device, kind, &page_of(3, kind));
+        }
     }
 
     #[test]

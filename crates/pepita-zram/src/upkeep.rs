@@ -36,8 +36,8 @@ pub struct UpkeepPolicy {
     pub every: Duration,
     /// What is compressed again, and after how long without use a page counts as idle.
     pub recompress: Option<(PageKind, Duration)>,
-    /// Before pages are compressed again, a dictionary of at most so many bytes is trained, when there is none, and
-    /// when four times as many pages were written since as there were; 0 for none.
+    /// Before pages are compressed again, a dictionary of at most so many bytes (24 KiB for more) is trained, when there is
+    /// none, and when four times as many pages were written since as there were; 0 for none.
     pub dictionary_bytes: usize,
     /// What is written back, and after how long without use a page counts as idle.
     pub write_back: Option<(PageKind, Duration)>,

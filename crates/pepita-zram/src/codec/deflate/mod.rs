@@ -37,7 +37,7 @@ const PAGE_WINDOW_BITS: u8 = 13;
 /// The same with one, as far as the format goes.
 const WINDOW_BITS: u8 = 15;
 /// Bytes of a dictionary that the window holds beside a page.
-const DICTIONARY_LEN: usize = (1 << WINDOW_BITS) - 2 * PAGE_SIZE;
+pub(crate) const DICTIONARY_LEN: usize = (1 << WINDOW_BITS) - 2 * PAGE_SIZE;
 
 /// Room for any page, with what deflate has around bytes that do not get smaller.
 const ROOM: usize = PAGE_SIZE + 128;
