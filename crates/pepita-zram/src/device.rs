@@ -112,8 +112,9 @@ const SINCE_RESET: [Count; 11] = [
 ];
 
 impl ZramDevice {
-    /// A device without data. Its books take 8 bytes for each page, once a page nearby was written, and about 45
-    /// for each object.
+    /// A device without data. Its books take 8 bytes for each page, once a page nearby was written, and 45 to 65 for each
+    /// object, the more the larger it is. They stay until the device is dropped, for what is written later: a discard and
+    /// [`reset`](Self::reset) give back what pages take, and not these.
     ///
     /// # Errors
     /// [`ZramError::Size`], and [`ZramError::NoMemory`].
@@ -335,6 +336,7 @@ impl ZramDevice {
             notify_free: count(Count::NotifyFree),
             corrupt_reads: count(Count::Corrupt),
             bd_count: self.objects.blocks_in_use(),
+            bd_bad: self.objects.bad_blocks(),
             bd_reads: count(Count::BdReads),
             bd_writes: count(Count::BdWrites),
         }
@@ -362,14 +364,15 @@ impl ZramDevice {
         pages * PAGE_SIZE as u64
     }
 
-    /// Forgets all pages and what has been counted, and gives the memory back to the host. What others write
-    /// meanwhile may stay.
+    /// Forgets all pages, what has been counted, and which blocks of the backing device are bad, and gives the memory back
+    /// to the host, but for the books. What others write meanwhile may stay.
     pub fn reset(&self) {
         for (_, slot) in self.slots.iter() {
             self.clear(Some(slot));
         }
         self.objects.compact();
         self.objects.dictionaries.unset();
+        self.objects.forget_bad_blocks();
         self.objects.store.reset_peak();
         for count in SINCE_RESET {
             self.counters.clear(count as usize);

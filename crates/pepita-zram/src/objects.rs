@@ -355,6 +355,25 @@ impl Objects {
         }
     }
 
+    /// Sets a block that no object has, and that could not be written, aside.
+    pub(crate) fn give_bad_block(&self, block: u64) {
+        if let Some(blocks) = &self.blocks {
+            blocks.give_bad(block);
+        }
+    }
+
+    /// Frees what was set aside.
+    pub(crate) fn forget_bad_blocks(&self) {
+        if let Some(blocks) = &self.blocks {
+            blocks.forget_bad();
+        }
+    }
+
+    /// Blocks that were set aside.
+    pub(crate) fn bad_blocks(&self) -> u64 {
+        self.blocks.as_ref().map_or(0, Blocks::bad)
+    }
+
     /// Blocks that objects have, or are about to have.
     pub(crate) fn blocks_in_use(&self) -> u64 {
         self.blocks.as_ref().map_or(0, Blocks::in_use)

@@ -162,6 +162,8 @@ struct BlockBits {
     /// Words before this one have no clear bit.
     from: usize,
     in_use: u64,
+    /// Those that could not be written; their bits are set.
+    bad: Vec<u64>,
 }
 
 impl Blocks {
@@ -182,6 +184,7 @@ impl Blocks {
                 used,
                 from: 0,
                 in_use: 0,
+                bad: Vec::new(),
             }),
             count,
         })
@@ -203,19 +206,47 @@ impl Blocks {
     pub(crate) fn give(&self, block: u64) {
         debug_assert!(block < self.count, "no such block");
         let mut state = lock(&self.state);
-        let word = usize::try_from(block / 64).unwrap_or_default();
-        state.used[word] &= !(1 << (block % 64));
-        (state.from, state.in_use) = (state.from.min(word), state.in_use - 1);
+        state.clear(block);
+        state.in_use -= 1;
+    }
+
+    /// Sets a block that was taken aside, until [`forget_bad`](Self::forget_bad).
+    pub(crate) fn give_bad(&self, block: u64) {
+        let mut state = lock(&self.state);
+        state.bad.push(block);
+        state.in_use -= 1;
+    }
+
+    /// Frees the blocks that were set aside.
+    pub(crate) fn forget_bad(&self) {
+        let mut state = lock(&self.state);
+        for block in std::mem::take(&mut state.bad) {
+            state.clear(block);
+        }
     }
 
     /// Bytes of the books.
     pub(crate) fn bytes(&self) -> usize {
-        lock(&self.state).used.capacity() * size_of::<u64>()
+        let state = lock(&self.state);
+        (state.used.capacity() + state.bad.capacity()) * size_of::<u64>()
     }
 
     /// Blocks in use.
     pub(crate) fn in_use(&self) -> u64 {
         lock(&self.state).in_use
+    }
+
+    /// Blocks that were set aside.
+    pub(crate) fn bad(&self) -> u64 {
+        lock(&self.state).bad.len() as u64
+    }
+}
+
+impl BlockBits {
+    fn clear(&mut self, block: u64) {
+        let word = usize::try_from(block / 64).unwrap_or_default();
+        self.used[word] &= !(1 << (block % 64));
+        self.from = self.from.min(word);
     }
 }
 
@@ -234,5 +265,21 @@ mod tests {
         assert_eq!(blocks.in_use(), 68);
         assert_eq!([blocks.take(), blocks.take()], [Some(3), Some(69)]);
         assert_eq!(blocks.take(), None);
+    }
+
+    #[test]
+    fn a_bad_block_is_not_given_out_until_it_is_forgotten_that_it_is_bad() {
+        let blocks = Blocks::new(66).unwrap();
+        let taken: Vec<u64> = std::iter::from_fn(|| blocks.take()).collect();
+        for block in [0, 65] {
+            blocks.give_bad(taken[block]);
+        }
+        blocks.give(5);
+        assert_eq!((blocks.in_use(), blocks.bad()), (63, 2));
+        assert_eq!([blocks.take(), blocks.take()], [Some(5), None]);
+        blocks.forget_bad();
+        assert_eq!((blocks.in_use(), blocks.bad()), (64, 0));
+        let all = [blocks.take(), blocks.take(), blocks.take()];
+        assert_eq!(all, [Some(0), Some(65), None]);
     }
 }

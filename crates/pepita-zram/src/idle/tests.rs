@@ -236,6 +236,31 @@ fn what_was_written_back_before_a_failure_is_told() {
     }
 }
 
+#[test]
+fn blocks_that_cannot_be_written_do_not_hinder_the_others() {
+    let shelf = Shelf::new(100);
+    shelf.bad_below.store(40, Ordering::Relaxed);
+    let device = device(&shelf);
+    fill(&device, 60);
+    device.mark_idle(Idle::All);
+    let left = |done: Result<u64, Unfinished>| done.unwrap_or_else(|ended| ended.done);
+    assert_eq!(left(device.write_back(PageKind::Idle, u64::MAX)), 0);
+    assert_eq!(left(device.write_back(PageKind::Idle, u64::MAX)), 24);
+    assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(36));
+    let stats = device.stats();
+    assert_eq!((stats.bd_bad, stats.bd_count), (40, 60));
+    for index in 0..60 {
+        holds(&device, index, &page_of(4 - (index % 2) as u8, index));
+    }
+    device.reset();
+    let stats = device.stats();
+    assert_eq!((stats.bd_bad, stats.bd_count), (0, 0));
+    shelf.bad_below.store(0, Ordering::Relaxed);
+    fill(&device, 100);
+    device.mark_idle(Idle::All);
+    assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(100));
+}
+
 /// A device at a memory limit of `pages`, full of pages that can be denser.
 fn at_the_limit(pages: u64) -> ZramDevice {
     let config = ZramConfig::with_size(4 << 20).mem_limit(pages * 4096);
