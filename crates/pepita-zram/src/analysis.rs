@@ -248,7 +248,7 @@ pub struct CodecReport {
     /// Bytes that distinct pages are compressed to.
     pub compressed_bytes: u64,
     /// Bytes of memory that they take, with what is between objects; the books come on top, 8 bytes for each page
-    /// and about 45 for each distinct one.
+    /// and 45 to 65 for each distinct one, the more the larger it is.
     pub memory_bytes: u64,
     /// Distinct pages that are kept raw.
     pub incompressible_pages: u64,
