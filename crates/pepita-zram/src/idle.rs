@@ -18,7 +18,8 @@ use crate::sync::atomic::Ordering;
 pub enum Idle {
     /// All.
     All,
-    /// Those that were neither read nor written for so long, in whole seconds.
+    /// Those that were neither read nor written for at least so long. It is counted in whole seconds, so some are found up
+    /// to two seconds later; no time at all is as [`All`](Self::All).
     UnusedFor(Duration),
 }
 
@@ -93,7 +94,7 @@ impl ZramDevice {
     pub fn mark_idle(&self, idle: Idle) -> u64 {
         let until = match idle {
             Idle::All => Some(self.now()),
-            Idle::UnusedFor(time) => self.second_before(time),
+            Idle::UnusedFor(time) => second_before(self.now(), time),
         };
         let Some(until) = until else { return 0 };
         let mut marked = 0;
@@ -110,14 +111,8 @@ impl ZramDevice {
     pub(crate) fn unused_for(&self, kind: PageKind, time: Duration) -> Wanted {
         Wanted {
             kind,
-            idle: IsIdle::UnusedAfter(self.second_before(time)),
+            idle: IsIdle::UnusedAfter(second_before(self.now(), time)),
         }
-    }
-
-    /// The second of the device's life that is so long ago, if there was one.
-    fn second_before(&self, time: Duration) -> Option<u32> {
-        let seconds = u32::try_from(time.as_secs()).ok()?;
-        self.now().checked_sub(seconds)
     }
 
     /// Writes at most `max` objects of pages of a kind to the backing device, which frees their memory, and says how
@@ -326,6 +321,17 @@ const REFUSED_MAX: u32 = 64;
 
 /// Objects that have become denser, without which it is no use to look for pages that became free.
 const COMPACT_AFTER: u64 = 16;
+
+/// The last second at which nobody may have used a page that is unused for `time` in second `now`, if there is one.
+fn second_before(now: u32, time: Duration) -> Option<u32> {
+    if time.is_zero() {
+        return Some(now);
+    }
+    // Part of the first second may come before the use, and part of the last one is to come.
+    let seconds = u32::try_from(time.as_secs()).ok()?;
+    let more = 1 + u32::from(time.subsec_nanos() > 0);
+    now.checked_sub(seconds.checked_add(more)?)
+}
 
 fn takes_memory(form: Form) -> bool {
     matches!(form, Form::Raw | Form::Lz4 | Form::Deflate(_))

@@ -177,7 +177,28 @@ fn idle_is_by_age_what_was_not_used_for_so_long() {
     assert_eq!(device.mark_idle(unused_for(201 + 60)), 0);
     assert_eq!(device.mark_idle(unused_for(150)), 5);
     assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(5));
-    assert_eq!(device.mark_idle(unused_for(100)), 5);
+    assert_eq!(device.mark_idle(unused_for(99)), 5);
+}
+
+#[test]
+fn a_page_is_not_idle_before_it_was_unused_for_so_long() {
+    let millis = Duration::from_millis;
+    for (now, time, second) in [
+        // Used from 6.0 to 6.9, and it may be 9.0.
+        (9, millis(2_000), Some(6)),
+        (9, millis(1_001), Some(6)),
+        (9, millis(1_000), Some(7)),
+        (9, millis(1), Some(7)),
+        (9, Duration::ZERO, Some(9)),
+        (9, millis(8_000), Some(0)),
+        (9, millis(8_001), None),
+        (0, millis(1), None),
+        (0, Duration::ZERO, Some(0)),
+        (u32::MAX, Duration::from_secs(1 << 40), None),
+        (u32::MAX, Duration::MAX, None),
+    ] {
+        assert_eq!(second_before(now, time), second, "{time:?} before {now}");
+    }
 }
 
 #[test]
