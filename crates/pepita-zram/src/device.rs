@@ -143,8 +143,9 @@ impl ZramDevice {
     /// ```
     ///
     /// # Errors
-    /// As those of [`new`](Self::new), and [`ZramError::Backing`] if `backing` cannot be written, has no room for a
-    /// page, or does not open.
+    /// As those of [`new`](Self::new), [`ZramError::BackingGeometry`] if `backing` has blocks that are larger than a page, or
+    /// is otherwise as no device can be, and [`ZramError::Backing`] if it cannot be written, has no room for a page, has
+    /// zones, or does not open.
     pub fn with_backing(
         config: ZramConfig,
         backing: Arc<impl BlockDevice + 'static>,

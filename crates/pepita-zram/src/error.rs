@@ -1,5 +1,6 @@
 //! [`ZramError`].
 
+use pepita_sys::blk_mq::GeometryError;
 use pepita_sys::error::{Errno, KernelError};
 
 use crate::store::StoreError;
@@ -42,8 +43,14 @@ pub enum ZramError {
     /// The backing device refuses to be one, or failed.
     #[error("the backing device: {errno}")]
     Backing {
-        /// What it said: `EROFS` and `EINVAL` if pages cannot be written to it.
+        /// What it said: `EROFS` and `EINVAL` if pages cannot be written to it one by one.
         errno: Errno,
+    },
+    /// The backing device is described as none can be, or has logical blocks that are larger than a page.
+    #[error("the backing device: {reason}")]
+    BackingGeometry {
+        /// What is wrong with it.
+        reason: GeometryError,
     },
     /// Objects have as many older dictionaries as there can be.
     #[error("{max} dictionaries are in use: compress idle pages again, then older ones go")]
@@ -95,7 +102,7 @@ impl ZramError {
     #[must_use]
     pub const fn errno(&self) -> Errno {
         match self {
-            Self::Size { .. } | Self::NoBacking => Errno::EINVAL,
+            Self::Size { .. } | Self::NoBacking | Self::BackingGeometry { .. } => Errno::EINVAL,
             Self::PastEnd { .. } => Errno::EIO,
             Self::MemLimit { .. } | Self::NoMemory { .. } => Errno::ENOSPC,
             Self::Backing { errno } => *errno,
@@ -131,7 +138,9 @@ impl From<ZramError> for KernelError {
             ZramError::MemLimit { .. } | ZramError::NoMemory { .. } => "writing a zram page",
             ZramError::PastEnd { .. } => "reaching a zram page",
             ZramError::Dictionaries { .. } => "training a dictionary of zram",
-            ZramError::NoBacking | ZramError::Backing { .. } => "a backing device of zram",
+            ZramError::NoBacking
+            | ZramError::Backing { .. }
+            | ZramError::BackingGeometry { .. } => "a backing device of zram",
         };
         Self::from_errno(operation, error.errno())
     }

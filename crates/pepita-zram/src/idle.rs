@@ -338,4 +338,6 @@ fn takes_memory(form: Form) -> bool {
 }
 
 #[cfg(test)]
+mod limit_tests;
+#[cfg(test)]
 mod tests;

@@ -137,10 +137,13 @@ impl Drop for Backing {
 
 /// The pages that a device has room for.
 fn blocks_of(geometry: &Geometry) -> Result<u64, ZramError> {
+    geometry
+        .validate()
+        .map_err(|reason| ZramError::BackingGeometry { reason })?;
     let blocks = geometry.capacity_sectors / u64::from(PAGE_SECTORS);
     let errno = if geometry.read_only {
         Errno::EROFS
-    } else if blocks == 0 || geometry.max_sectors < PAGE_SECTORS {
+    } else if blocks == 0 || geometry.max_sectors < PAGE_SECTORS || geometry.zones.is_some() {
         Errno::EINVAL
     } else {
         return Ok(blocks);

@@ -2,7 +2,9 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
-use pepita_sys::blk_mq::{BlockDevice, DeviceId, Geometry, Lane, Request, RequestOp};
+use pepita_sys::blk_mq::{
+    BlockDevice, DeviceId, Geometry, GeometryError, Lane, Request, RequestOp, ZoneLimits,
+};
 
 use super::*;
 use crate::device::NS_PER_SECOND;
@@ -282,48 +284,6 @@ fn blocks_that_cannot_be_written_do_not_hinder_the_others() {
     assert_eq!(device.write_back(PageKind::Idle, u64::MAX), Ok(100));
 }
 
-/// A device at a memory limit of `pages`, full of pages that can be denser.
-fn at_the_limit(pages: u64) -> ZramDevice {
-    let config = ZramConfig::with_size(4 << 20).mem_limit(pages * 4096);
-    let device = ZramDevice::new(config).expect("there is memory");
-    let mut written = 0;
-    while device.write_page(written, &page_of(4, written)).is_ok() {
-        written += 1;
-    }
-    device
-}
-
-#[test]
-fn pages_become_denser_at_the_memory_limit_too() {
-    for pages in [8, 64, 256] {
-        let device = at_the_limit(pages);
-        let stored = device.stored_pages();
-        device.mark_idle(Idle::All);
-        assert_eq!(device.recompress(PageKind::Idle, u64::MAX), Ok(stored));
-        let stats = device.stats();
-        assert!(stats.mem_used_total <= pages * 4096, "{stats:?}");
-        assert!(stats.mem_used_max <= (pages + 32) * 4096, "{stats:?}");
-        for index in 0..stored {
-            holds(&device, index, &page_of(4, index));
-        }
-    }
-}
-
-#[test]
-fn pages_for_which_there_was_no_memory_become_denser_later() {
-    let device = at_the_limit(256);
-    let stored = device.stored_pages();
-    device.mark_idle(Idle::All);
-    let limit_bytes = 4096;
-    device.set_mem_limit(Some(limit_bytes));
-    let ended = device.recompress(PageKind::Idle, u64::MAX).unwrap_err();
-    assert_eq!(ended.error, ZramError::MemLimit { limit_bytes });
-    assert!(ended.done < stored);
-    device.set_mem_limit(None);
-    let later = device.recompress(PageKind::Idle, u64::MAX);
-    assert_eq!(later, Ok(stored - ended.done));
-}
-
 #[test]
 fn a_page_that_comes_back_as_another_is_corrupt() {
     let shelf = Shelf::new(10);
@@ -478,16 +438,33 @@ fn a_backing_device_that_claims_more_than_any_has_serves_all_the_same() {
     }
 }
 
+/// Makes a geometry what is not served.
+type Change = fn(&mut Geometry);
+
 #[test]
 fn devices_that_cannot_have_pages_are_refused() {
-    for (change, errno) in [
+    let backing = |errno| ZramError::Backing { errno };
+    let blocks = |logical, physical| GeometryError::BlockSize { logical, physical };
+    let geometry = |reason| ZramError::BackingGeometry { reason };
+    let cases: [(Change, ZramError); 7] = [
+        (|it| it.read_only = true, backing(Errno::EROFS)),
+        (|it| it.capacity_sectors = 7, backing(Errno::EINVAL)),
+        (|it| it.max_sectors = 4, backing(Errno::EINVAL)),
         (
-            (|it| it.read_only = true) as fn(&mut Geometry),
-            Errno::EROFS,
+            |it| it.zones = Some(ZoneLimits::new(8)),
+            backing(Errno::EINVAL),
         ),
-        (|it| it.capacity_sectors = 7, Errno::EINVAL),
-        (|it| it.max_sectors = 4, Errno::EINVAL),
-    ] {
+        (
+            |it| (it.logical_block_size, it.physical_block_size) = (8192, 8192),
+            geometry(blocks(8192, 8192)),
+        ),
+        (
+            |it| it.logical_block_size = 1000,
+            geometry(blocks(1000, 512)),
+        ),
+        (|it| it.max_segments = 0, geometry(GeometryError::NoSegment)),
+    ];
+    for (change, error) in cases {
         let mut geometry = Geometry::new(800);
         change(&mut geometry);
         let shelf = Shelf {
@@ -497,7 +474,7 @@ fn devices_that_cannot_have_pages_are_refused() {
             bad_below: AtomicU64::new(0),
         };
         let refused = ZramDevice::with_backing(ZramConfig::default(), Arc::new(shelf));
-        assert_eq!(refused.map(|_| ()), Err(ZramError::Backing { errno }));
+        assert_eq!(refused.map(drop), Err(error));
     }
     let alone = ZramDevice::new(ZramConfig::with_size(4096)).expect("there is memory");
     let none = alone.write_back(PageKind::Idle, 1);
