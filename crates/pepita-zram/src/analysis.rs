@@ -19,7 +19,6 @@
 //! ```
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use pepita_mem::PAGE_SIZE;
 
@@ -145,17 +144,28 @@ impl Analysis {
         if !self.is_known_part(hash) {
             return None;
         }
-        match self.known.entry(hash) {
-            Entry::Occupied(_) => return None,
-            Entry::Vacant(place) => place.insert(PageSizes::default()),
-        };
-        if self.known.len() > self.known_max {
-            self.zero_bits += 1;
-            let zero_bits = self.zero_bits;
-            self.known
-                .retain(|hash, _| hash.trailing_zeros() >= zero_bits);
+        if self.known.contains_key(&hash) {
+            return None;
         }
-        self.is_known_part(hash).then_some(NewPage(hash))
+        if self.known.len() >= self.known_max {
+            self.know_less();
+        }
+        if !self.is_known_part(hash) {
+            return None;
+        }
+        self.known.insert(hash, PageSizes::default());
+        Some(NewPage(hash))
+    }
+
+    /// Forgets about a half of what is known, before the table would grow. It is filled anew, since places of which
+    /// something was taken out count as full.
+    fn know_less(&mut self) {
+        self.zero_bits += 1;
+        let known = self.known.drain();
+        let kept: Vec<_> = known
+            .filter(|(hash, _)| hash.trailing_zeros() >= self.zero_bits)
+            .collect();
+        self.known.extend(kept);
     }
 
     const fn is_known_part(&self, hash: u64) -> bool {
@@ -174,23 +184,33 @@ impl Analysis {
     #[must_use]
     pub fn report(&self) -> AnalysisReport {
         let with_bytes = self.pages - self.same;
-        let scale = 1 << self.zero_bits;
-        let distinct = (self.known.len() as u64 * scale).min(with_bytes);
+        let (known, one_in) = (self.known.len() as u64, 1 << self.zero_bits);
+        let distinct = (known * one_in).min(with_bytes);
+        // All figures by one factor, so that parts add up to the whole.
+        let of_all = |part: u64| scaled(part, distinct, known);
         let classes = Sizes::new();
         let mut codecs = CODECS.map(CodecReport::new);
         let mut costs = [0_u128; CODECS.len()];
         for sizes in self.known.values() {
             let lens = sizes.0.map(usize::from).into_iter().chain([PAGE_SIZE]);
             for ((codec, cost), len) in codecs.iter_mut().zip(&mut costs).zip(lens) {
-                codec.compressed_bytes += len as u64 * scale;
-                codec.incompressible_pages += u64::from(len == PAGE_SIZE) * scale;
+                codec.compressed_bytes += len as u64;
+                codec.incompressible_pages += u64::from(len == PAGE_SIZE);
                 let group = len.saturating_sub(1) * GROUPS / PAGE_SIZE;
-                codec.histogram[group.min(GROUPS - 1)] += scale;
-                *cost += classes.cost_of(len) as u128 * u128::from(scale);
+                codec.histogram[group.min(GROUPS - 1)] += 1;
+                *cost += classes.cost_of(len) as u128;
             }
         }
         for (codec, cost) in codecs.iter_mut().zip(costs) {
-            codec.memory_bytes = u64::try_from(cost >> 16).unwrap_or(u64::MAX);
+            codec.memory_bytes = of_all(u64::try_from(cost >> 16).unwrap_or(u64::MAX));
+            codec.compressed_bytes = of_all(codec.compressed_bytes);
+            codec.incompressible_pages = of_all(codec.incompressible_pages);
+            let (mut seen, mut told) = (0, 0);
+            for group in &mut codec.histogram {
+                seen += *group;
+                *group = of_all(seen) - told;
+                told += *group;
+            }
         }
         AnalysisReport {
             pages: self.pages,
@@ -198,10 +218,16 @@ impl Analysis {
             same_pages: self.same,
             distinct_pages: distinct,
             duplicate_pages: with_bytes - distinct,
-            looked_at_one_in: scale,
+            looked_at_one_in: one_in,
             codecs,
         }
     }
+}
+
+/// `part` as it is where there are `to` in place of `of`.
+fn scaled(part: u64, to: u64, of: u64) -> u64 {
+    let part = u128::from(part) * u128::from(to) / u128::from(of.max(1));
+    u64::try_from(part).unwrap_or(u64::MAX)
 }
 
 impl Default for Analysis {
@@ -340,5 +366,41 @@ mod tests {
         ] {
             assert!(says.abs_diff(is) * 10 < is, "{says} for {is}");
         }
+    }
+
+    #[test]
+    fn the_table_of_known_pages_never_grows_beyond_what_was_meant() {
+        // As many as a table of 256 places takes.
+        let known_max = 7 << 5;
+        let mut analysis = Analysis::knowing(known_max);
+        for number in 0..5000 {
+            let _ = analysis.add(&page_of(3, number));
+            assert!(analysis.known.len() <= known_max, "{number}");
+            assert!(analysis.known.capacity() <= known_max, "{number}");
+        }
+        assert!(analysis.zero_bits >= 4);
+    }
+
+    #[test]
+    fn parts_add_up_where_a_part_is_known() {
+        let mut capped = 0;
+        for count in (300..1500).step_by(120) {
+            let pages = (0..count).map(|number| page_of(3 + (number % 2) as u8, number));
+            let report = analysed(Analysis::knowing(7 << 5), pages);
+            assert!(report.looked_at_one_in > 1, "{report:?}");
+            let distinct = report.distinct_pages;
+            let with_bytes = report.pages - report.same_pages;
+            assert_eq!(distinct + report.duplicate_pages, with_bytes);
+            capped += u64::from(report.duplicate_pages == 0);
+            for codec in &report.codecs {
+                assert_eq!(codec.histogram.iter().sum::<u64>(), distinct, "{codec:?}");
+                let last = codec.histogram[GROUPS - 1];
+                assert!(codec.incompressible_pages <= last, "{codec:?}");
+            }
+            let none = &report.codecs[3];
+            assert_eq!(none.incompressible_pages, distinct);
+            assert_eq!(none.compressed_bytes, distinct * 4096);
+        }
+        assert!(capped > 0, "none has more by its part than it can have");
     }
 }
