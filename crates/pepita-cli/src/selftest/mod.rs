@@ -92,6 +92,8 @@ struct Report {
     passed: usize,
     failed: usize,
     not_here: usize,
+    /// A signal came before the end: what follows is what was found until then.
+    interrupted: bool,
     cases: Vec<CaseReport>,
     benches: Vec<BenchReport>,
     /// The host, as `pepita doctor` sees it.
@@ -127,6 +129,7 @@ pub(crate) fn run(selection: Option<cli::Area>, with_bench: bool, is_json: bool)
         passed: 0,
         failed: 0,
         not_here: 0,
+        interrupted: false,
         cases: Vec::new(),
         benches: Vec::new(),
         host: doctor::checks(),
@@ -137,46 +140,52 @@ pub(crate) fn run(selection: Option<cli::Area>, with_bench: bool, is_json: bool)
     };
     let mut is_read = true;
     let requests = signals::listen().ok();
-    let requested = || {
-        requests
-            .as_ref()
-            .and_then(|requests| requests.try_recv().ok())
+    let requested = || requests.as_ref()?.try_recv().ok();
+    let interrupted = 'all: {
+        for area in areas(selection) {
+            for case in area.cases {
+                if let Some(request) = requested() {
+                    break 'all Some(request);
+                }
+                let case = run_case(&area, case, &mut report);
+                is_read &= show(case.to_string()).is_ok();
+                report.cases.push(case);
+            }
+            for bench in area.benches.iter().filter(|_| with_bench) {
+                if let Some(request) = requested() {
+                    break 'all Some(request);
+                }
+                let bench = run_bench(&area, bench);
+                match bench.unmeasured {
+                    Some(Unmeasured::Failed(_)) => report.failed += 1,
+                    Some(Unmeasured::NotHere(_)) => report.not_here += 1,
+                    None => {}
+                }
+                is_read &= show(bench.to_string()).is_ok();
+                report.benches.push(bench);
+            }
+        }
+        None
     };
-    for area in areas(selection) {
-        for case in area.cases {
-            if let Some(request) = requested() {
-                return request.exit_code().into();
-            }
-            let case = run_case(&area, case, &mut report);
-            is_read &= show(case.to_string()).is_ok();
-            report.cases.push(case);
-        }
-        for bench in area.benches.iter().filter(|_| with_bench) {
-            if let Some(request) = requested() {
-                return request.exit_code().into();
-            }
-            let bench = run_bench(&area, bench);
-            match bench.unmeasured {
-                Some(Unmeasured::Failed(_)) => report.failed += 1,
-                Some(Unmeasured::NotHere(_)) => report.not_here += 1,
-                None => {}
-            }
-            is_read &= show(bench.to_string()).is_ok();
-            report.benches.push(bench);
-        }
-    }
+    report.interrupted = interrupted.is_some();
     let (passed, failed, not_here) = (report.passed, report.failed, report.not_here);
+    let until_then = if report.interrupted {
+        ", interrupted"
+    } else {
+        ""
+    };
     is_read &= show(format!(
-        "{passed} passed, {failed} failed, {not_here} not here"
+        "{passed} passed, {failed} failed, {not_here} not here{until_then}"
     ))
     .is_ok();
     if is_json {
         let text = serde_json::to_string_pretty(&report).unwrap_or_default();
         is_read &= writeln!(std::io::stdout(), "{text}").is_ok();
     }
-    match failed == 0 && is_read {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    match interrupted {
+        Some(request) => request.exit_code().into(),
+        None if failed == 0 && is_read => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
     }
 }
 
