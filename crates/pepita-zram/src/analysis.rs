@@ -157,6 +157,13 @@ impl Analysis {
         Some(NewPage(hash))
     }
 
+    /// Counts pages that are zero and need not be at hand, as those of a hole in a file.
+    pub const fn add_zeroes(&mut self, pages: u64) {
+        self.pages += pages;
+        self.same += pages;
+        self.zero += pages;
+    }
+
     /// Forgets about a half of what is known, before the table would grow. It is filled anew, since places of which
     /// something was taken out count as full.
     fn know_less(&mut self) {
@@ -366,6 +373,14 @@ mod tests {
         ] {
             assert!(says.abs_diff(is) * 10 < is, "{says} for {is}");
         }
+    }
+
+    #[test]
+    fn zeroes_count_as_they_do_one_by_one() {
+        let mut analysis = Analysis::new();
+        analysis.add_zeroes(3);
+        let told = analysed(Analysis::new(), [[0; PAGE_SIZE]; 3].into_iter());
+        assert_eq!(analysis.report(), told);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! This thread reads and counts; threads for the CPUs compress. What is on its way between them is bounded.
 
+use std::ffi::OsStr;
 use std::num::NonZero;
 use std::thread;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use pepita::zram::analysis::{Analysis, AnalysisReport, Coders, GROUPS, NewPage, PageSizes};
 use serde_json::{Value, json};
 
-use super::Problem;
-use super::source::{CHUNK, Page, Source};
+use super::source::{CHUNK, Next, Page, Source};
+use super::{Problem, printable};
 use crate::progress::Progress;
 use crate::units::{show_duration, show_size};
 
@@ -25,16 +26,19 @@ type Batch = Vec<(NewPage, Page)>;
 type Measured = Vec<(NewPage, PageSizes)>;
 
 /// What `pepita zram analyze WHAT` shows.
-pub(super) fn run(what: &str, is_json: bool) -> Result<String, Problem> {
+pub(super) fn run(what: &OsStr, is_json: bool) -> Result<String, Problem> {
     let mut source = Source::open(what)?;
     let mut progress = Progress::new(is_json)?;
     let report = analyze(&mut source, &mut progress);
     progress.clear();
-    let report = report?;
-    let (name, unreadable) = (source.name(), source.unreadable());
+    let (report, name, lost) = (report?, source.name(), source.lost_bytes());
+    if lost > 0 {
+        let lost = show_size(lost);
+        tracing::warn!(name, lost, "the file is shorter than it was at the start");
+    }
     Ok(match is_json {
-        true => as_json(&name, &report, unreadable).to_string() + "\n",
-        false => as_text(&name, &report, unreadable),
+        true => as_json(&source, &report).to_string() + "\n",
+        false => as_text(&printable(&name), &report, source.unreadable()),
     })
 }
 
@@ -72,7 +76,16 @@ fn count(
     let mut batch = Batch::with_capacity(BATCH);
     let mut pages = 0;
     loop {
-        let read = source.read(&mut chunk)?;
+        let next = source.read(&mut chunk)?;
+        let read = match next {
+            Next::Pages(read) => read,
+            Next::Zeroes(left_out) => {
+                analysis.add_zeroes(left_out);
+                pages += left_out;
+                0
+            }
+            Next::End => 0,
+        };
         for page in &chunk[..read] {
             let Some(new) = analysis.add(page) else {
                 continue;
@@ -90,7 +103,7 @@ fn count(
         pages += read as u64;
         let done = pages * size_of::<Page>() as u64;
         progress.draw(|elapsed| line(done, source.bytes(), elapsed));
-        if read == 0 {
+        if next == Next::End {
             let _ = to_do.send(batch);
             return Ok(());
         }
@@ -132,7 +145,7 @@ fn line(done: u64, total: Option<u64>, elapsed: Duration) -> String {
     }
 }
 
-fn as_json(name: &str, report: &AnalysisReport, unreadable: u64) -> Value {
+fn as_json(source: &Source, report: &AnalysisReport) -> Value {
     let codecs = report.codecs.iter().map(|codec| {
         json!({
             "name": codec.name,
@@ -144,14 +157,15 @@ fn as_json(name: &str, report: &AnalysisReport, unreadable: u64) -> Value {
         })
     });
     json!({
-        "source": name,
+        "source": source.name(),
         "bytes": report.bytes(),
         "pages": report.pages,
         "zero_pages": report.zero_pages,
         "same_pages": report.same_pages,
         "distinct_pages": report.distinct_pages,
         "duplicate_pages": report.duplicate_pages,
-        "unreadable_pages": unreadable,
+        "unreadable_pages": source.unreadable(),
+        "lost_bytes": source.lost_bytes(),
         "looked_at_one_in": report.looked_at_one_in,
         "codecs": codecs.collect::<Vec<_>>(),
     })

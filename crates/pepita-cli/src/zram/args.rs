@@ -1,5 +1,7 @@
 //! The command line of `pepita zram`.
 
+use std::ffi::OsString;
+
 use clap::{Subcommand, ValueEnum};
 
 pub(crate) const HELP: &str = "\
@@ -26,7 +28,7 @@ meanwhile. That needs the right to trace it: as the same user, or CAP_SYS_PTRACE
     Analyze {
         /// A file, a disk, or the number of a process (`./4711` is a file)
         #[arg(value_name = "FILE|PID")]
-        what: String,
+        what: OsString,
     },
     /// Show what zram disks hold and have done, those of `pepita ublk` and the kernel's
     Stat {

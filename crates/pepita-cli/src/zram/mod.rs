@@ -35,6 +35,21 @@ impl Problem {
     }
 }
 
+/// `text` as a terminal can have it: what would be a control character is escaped, and nothing is `''`.
+fn printable(text: &str) -> String {
+    if text.is_empty() {
+        return "''".to_owned();
+    }
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => shown.extend(char.escape_default()),
+            false => shown.push(char),
+        }
+    }
+    shown
+}
+
 /// Does what `command` says.
 pub(crate) fn run(command: &ZramCommand, is_json: bool) -> ExitCode {
     let shown = match command {
