@@ -17,10 +17,11 @@ const PAGE: u64 = size_of::<Page>() as u64;
 /// Pages whose entries of pagemap are read at once.
 const ENTRIES: usize = 8192;
 
-/// Bits of an entry of pagemap: in memory; in swap; of a file, or shared.
+/// Bits of an entry of pagemap: in memory; in swap; of a file, or shared; mapped by this process alone.
 const PRESENT: u64 = 1 << 63;
 const SWAPPED: u64 = 1 << 62;
 const OF_FILE: u64 = 1 << 61;
+const EXCLUSIVE: u64 = 1 << 56;
 
 /// Beginnings of the names of mappings that are shared, and go to swap nevertheless.
 const SHARED_MEMORY: [&str; 4] = ["/memfd:", "/SYSV", "/dev/zero", "/dev/shm/"];
@@ -35,8 +36,16 @@ pub(super) struct Process {
     /// Mappings that were not looked at, the last one first.
     mappings: Vec<Mapping>,
     /// Runs of pages that are to be read, the last one first.
-    runs: Vec<Range<u64>>,
+    runs: Vec<Run>,
     unreadable: u64,
+}
+
+/// Pages that follow each other, by address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    range: Range<u64>,
+    /// Those of them that are zero are the kernel's zero page, which memory is that was only read.
+    may_be_unwritten: bool,
 }
 
 /// What is left of a mapping, by address.
@@ -102,15 +111,16 @@ impl Process {
                 }
                 continue;
             };
-            if run.is_empty() {
+            let range = &mut run.range;
+            if range.is_empty() {
                 self.runs.pop();
                 continue;
             }
-            let pages = usize::try_from((run.end - run.start) / PAGE).unwrap_or(usize::MAX);
+            let pages = usize::try_from((range.end - range.start) / PAGE).unwrap_or(usize::MAX);
             let pages = pages.min(chunk.len());
             let read = self
                 .mem
-                .read_at(chunk[..pages].as_flattened_mut(), run.start);
+                .read_at(chunk[..pages].as_flattened_mut(), range.start);
             let whole = match read {
                 Ok(0) => return Err(self.has_ended()),
                 Ok(len) => len / size_of::<Page>(),
@@ -119,11 +129,17 @@ impl Process {
             };
             if whole == 0 {
                 self.unreadable += 1;
-                run.start += PAGE;
+                range.start += PAGE;
                 continue;
             }
-            run.start += whole as u64 * PAGE;
-            return Ok(whole);
+            range.start += whole as u64 * PAGE;
+            let pages = match run.may_be_unwritten {
+                true => without_zeroes(&mut chunk[..whole]),
+                false => whole,
+            };
+            if pages > 0 {
+                return Ok(pages);
+            }
         }
     }
 
@@ -159,21 +175,41 @@ impl Process {
 }
 
 /// Runs of pages that would go to swap, of those from `first` on, the last one first.
-fn runs(first: u64, entries: &[[u8; 8]], is_shared_memory: bool) -> Vec<Range<u64>> {
-    let mut runs: Vec<Range<u64>> = Vec::new();
+fn runs(first: u64, entries: &[[u8; 8]], is_shared_memory: bool) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
     for (at, entry) in (first..).step_by(size_of::<Page>()).zip(entries) {
         let entry = u64::from_ne_bytes(*entry);
         let is_there = entry & (PRESENT | SWAPPED) != 0;
         if !is_there || (entry & OF_FILE != 0 && !is_shared_memory) {
             continue;
         }
+        // The zero page is nobody's alone. A page that a fork shares may look so too: then it is not zero, or takes no
+        // memory of its own.
+        let may_be_unwritten = entry & (PRESENT | OF_FILE | EXCLUSIVE) == PRESENT;
         match runs.last_mut() {
-            Some(run) if run.end == at => run.end += PAGE,
-            _ => runs.push(at..at + PAGE),
+            Some(run) if run.range.end == at && run.may_be_unwritten == may_be_unwritten => {
+                run.range.end += PAGE;
+            }
+            _ => runs.push(Run {
+                range: at..at + PAGE,
+                may_be_unwritten,
+            }),
         }
     }
     runs.reverse();
     runs
+}
+
+/// Moves the pages that are not zero to the front, in their order, and says how many those are.
+fn without_zeroes(pages: &mut [Page]) -> usize {
+    let mut kept = 0;
+    for at in 0..pages.len() {
+        if pages[at].iter().any(|byte| *byte != 0) {
+            pages.swap(kept, at);
+            kept += 1;
+        }
+    }
+    kept
 }
 
 /// A line of `maps`: `55a0-55b0 rw-p 00000000 00:00 0   /memfd:name`; none for what nobody may read.
@@ -238,12 +274,53 @@ mod tests {
 
     #[test]
     fn pages_in_memory_or_swap_that_are_no_files_are_runs() {
-        let entries =
-            [PRESENT, SWAPPED | 5, 0, PRESENT | OF_FILE, PRESENT | 7].map(u64::to_ne_bytes);
-        let private = [0x5000..0x6000, 0x1000..0x3000];
-        let shared = [0x4000..0x6000, 0x1000..0x3000];
-        assert_eq!(runs(0x1000, &entries, false), private);
-        assert_eq!(runs(0x1000, &entries, true), shared);
+        let entries = [
+            PRESENT | EXCLUSIVE,
+            SWAPPED | 5,
+            0,
+            PRESENT | OF_FILE,
+            PRESENT | EXCLUSIVE | 7,
+            PRESENT,
+        ];
+        let entries = entries.map(u64::to_ne_bytes);
+        let run = |range, may_be_unwritten| Run {
+            range,
+            may_be_unwritten,
+        };
+        let unwritten = run(0x6000..0x7000, true);
+        let private = [run(0x5000..0x6000, false), run(0x1000..0x3000, false)];
+        let shared = [run(0x4000..0x6000, false), run(0x1000..0x3000, false)];
+        for (is_shared_memory, written) in [(false, private), (true, shared)] {
+            let found = runs(0x1000, &entries, is_shared_memory);
+            assert_eq!(found[0], unwritten);
+            assert_eq!(found[1..], written);
+        }
+    }
+
+    #[test]
+    fn memory_that_was_only_read_is_left_out() {
+        const HALF: usize = 16 << 20;
+        let mut memory = vec![0_u8; 2 * HALF];
+        assert_eq!(memory.iter().position(|byte| *byte != 0), None);
+        memory[..HALF].fill(1);
+        let first = (memory.as_ptr() as u64).next_multiple_of(PAGE);
+        let mut process = Process::open(&std::process::id().to_string()).unwrap();
+        process.mappings = vec![Mapping {
+            range: first..first + 2 * HALF as u64 - PAGE,
+            is_shared_memory: false,
+        }];
+        let mut chunk = vec![[0; size_of::<Page>()]; 256];
+        let mut pages = 0;
+        loop {
+            match process.read(&mut chunk).unwrap() {
+                0 => break,
+                read => pages += read,
+            }
+        }
+        // A huge page may be where written memory ends.
+        let written = HALF / size_of::<Page>();
+        assert!((written - 1..written + 512).contains(&pages), "{pages}");
+        assert_eq!(memory.last(), Some(&0));
     }
 
     #[test]
