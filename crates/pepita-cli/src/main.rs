@@ -68,8 +68,10 @@ fn refuse(error: &clap::Error, args: &[OsString]) -> ExitCode {
         _ if is_usage_error && is_json => {
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
-            let first = text.lines().next().unwrap_or_default().to_owned();
-            run::complain(&hint.unwrap_or(first), is_json);
+            // Up to the first empty line: what is missing is in lines of its own.
+            let lines = text.lines().take_while(|line| !line.trim().is_empty());
+            let said: Vec<_> = lines.map(str::trim).collect();
+            run::complain(&hint.unwrap_or_else(|| said.join(" ")), is_json);
         }
         Some(hint) => run::complain(&format!("pepita: {hint}"), is_json),
         // Where it cannot be printed there is nobody to tell.

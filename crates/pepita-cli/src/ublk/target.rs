@@ -153,6 +153,9 @@ impl Target {
                 Some(bytes) if bytes == 0 || !bytes.is_multiple_of(SECTOR_BYTES) => {
                     usage("--size: expected a multiple of 512 bytes, and not zero")
                 }
+                Some(bytes) if kind == Kind::Zram && !bytes.is_multiple_of(4096) => {
+                    usage("--size: compressed memory has pages: expected a multiple of 4096 bytes")
+                }
                 Some(bytes) if kind == Kind::Zoned => Self::zoned(args, bytes),
                 Some(bytes) if kind == Kind::Ram => Ok(Self::Ram { bytes }),
                 Some(bytes) if kind == Kind::Zram => Ok(Self::Zram {
