@@ -24,7 +24,8 @@ memory, the others are compressed in each way that there is. Nothing is stored o
 3.5 GiB of distinct pages on, a part of them is looked at, and the rest follows from it.
 
 Of a process, the pages are taken that would go to swap: those that it has written to, in memory or in swap. What it has
-only read (the kernel's zero page) is left out; so is a page of zeroes that it shares with a fork. It goes on meanwhile. That needs the right to trace it: as the same user, or CAP_SYS_PTRACE.")]
+only read (the kernel's zero page) is left out, and so is a page of zeroes that it shares with a fork. It goes on meanwhile.
+That needs the right to trace it: as the same user, or CAP_SYS_PTRACE.")]
     Analyze {
         /// A file, a disk, or the number of a process (`./4711` is a file)
         #[arg(value_name = "FILE|PID")]

@@ -35,6 +35,13 @@ impl Problem {
     }
 }
 
+/// What there is to show.
+struct Shown {
+    text: String,
+    /// Why something is not in it.
+    failed: Vec<Problem>,
+}
+
 /// `text` as a terminal can have it: what would be a control character is escaped, and nothing is `''`.
 fn printable(text: &str) -> String {
     if text.is_empty() {
@@ -53,20 +60,30 @@ fn printable(text: &str) -> String {
 /// Does what `command` says.
 pub(crate) fn run(command: &ZramCommand, is_json: bool) -> ExitCode {
     let shown = match command {
-        ZramCommand::Analyze { what } => analyze::run(what, is_json),
+        ZramCommand::Analyze { what } => analyze::run(what, is_json).map(|text| Shown {
+            text,
+            failed: Vec::new(),
+        }),
         ZramCommand::Stat { disks, raw } => stat::run(disks, *raw, is_json),
     };
-    let done = shown.and_then(|text| Ok(io::stdout().write_all(text.as_bytes())?));
-    let Err(problem) = done else {
-        return ExitCode::SUCCESS;
+    let done = shown.and_then(|shown| {
+        io::stdout().write_all(shown.text.as_bytes())?;
+        Ok(shown.failed)
+    });
+    let (code, problems) = match done {
+        Ok(failed) if failed.is_empty() => return ExitCode::SUCCESS,
+        Ok(failed) => (ExitCode::FAILURE, failed),
+        Err(problem) => match problem {
+            Problem::Usage(_) => (ExitCode::from(run::USAGE), vec![problem]),
+            _ => (ExitCode::FAILURE, vec![problem]),
+        },
     };
-    let message = match is_json {
-        true => problem.to_string(),
-        false => format!("pepita: {problem}"),
-    };
-    run::complain(&message, is_json);
-    match problem {
-        Problem::Usage(_) => ExitCode::from(run::USAGE),
-        _ => ExitCode::FAILURE,
+    for problem in problems {
+        let message = match is_json {
+            true => problem.to_string(),
+            false => format!("pepita: {problem}"),
+        };
+        run::complain(&message, is_json);
     }
+    code
 }

@@ -183,8 +183,7 @@ fn runs(first: u64, entries: &[[u8; 8]], is_shared_memory: bool) -> Vec<Run> {
         if !is_there || (entry & OF_FILE != 0 && !is_shared_memory) {
             continue;
         }
-        // The zero page is nobody's alone. A page that a fork shares may look so too: then it is not zero, or takes no
-        // memory of its own.
+        // The zero page is nobody's alone. Pages that are shared with a fork look so too.
         let may_be_unwritten = entry & (PRESENT | OF_FILE | EXCLUSIVE) == PRESENT;
         match runs.last_mut() {
             Some(run) if run.range.end == at && run.may_be_unwritten == may_be_unwritten => {

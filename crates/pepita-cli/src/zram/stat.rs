@@ -2,11 +2,11 @@
 
 use std::{fs, io};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::RawLine;
 use super::figures::{BdStat, Figures, IoStat, MmStat};
-use super::{Problem, export};
+use super::{Problem, Shown, export, printable};
 use crate::ublk::record::RunDir;
 use crate::units::show_size;
 
@@ -22,23 +22,31 @@ enum Disk {
 impl Disk {
     fn parse(text: &str) -> Result<Self, Problem> {
         let name = text.strip_prefix("/dev/").unwrap_or(text);
-        let number = |prefix| name.strip_prefix(prefix)?.parse().ok();
+        let number = |prefix| {
+            let digits: &str = name.strip_prefix(prefix)?;
+            let number: u32 = digits.parse().ok()?;
+            (number.to_string() == digits).then_some(number)
+        };
         match (number("ublkb"), number("zram")) {
             (Some(id), _) => Ok(Self::Ublk(id)),
             (_, Some(id)) => Ok(Self::Kernel(id)),
             _ => Err(Problem::Usage(format!(
-                "{text} is no zram disk; expected ublkb0 or zram0, or /dev/ before it"
+                "{} is no zram disk; expected ublkb0 or zram0, or /dev/ before it",
+                printable(text)
             ))),
         }
     }
 }
 
+/// A disk that does not say what it holds, and why.
+#[derive(Debug)]
+struct Silent {
+    disk: String,
+    error: io::Error,
+}
+
 /// What `pepita zram stat` shows.
-pub(super) fn run(
-    names: &[String],
-    raw: Option<RawLine>,
-    is_json: bool,
-) -> Result<String, Problem> {
+pub(super) fn run(names: &[String], raw: Option<RawLine>, is_json: bool) -> Result<Shown, Problem> {
     if raw.is_some() && is_json {
         return Err(Problem::Usage(
             "--raw is not JSON: leave out --json".to_owned(),
@@ -47,35 +55,48 @@ pub(super) fn run(
     let dir = RunDir::new();
     let named = names.iter().map(|name| Disk::parse(name));
     let named = named.collect::<Result<Vec<_>, _>>()?;
-    let figures = match named.is_empty() {
+    let (figures, silent) = match named.is_empty() {
         true => all(&dir)?,
         false => {
             let each = named.into_iter().map(|disk| one(&dir, disk));
-            each.collect::<Result<_, _>>()?
+            (each.collect::<Result<_, _>>()?, Vec::new())
         }
     };
-    if let Some(line) = raw {
-        let lines = figures.iter().map(|figures| as_raw(figures, line));
-        return lines.collect();
-    }
-    if is_json {
-        return Ok(json!({ "disks": figures }).to_string() + "\n");
-    }
-    if figures.is_empty() {
-        return Ok("no zram disks; `pepita ublk add -t zram --size 4GiB` makes one\n".to_owned());
-    }
-    let texts: Vec<String> = figures.iter().map(as_text).collect();
-    Ok(texts.join("\n"))
+    let problems = silent
+        .iter()
+        .map(|silent| Problem::of(&silent.disk, &silent.error));
+    let mut failed: Vec<Problem> = problems.collect();
+    let text = if let Some(line) = raw {
+        let mut text = String::new();
+        for figures in &figures {
+            match as_raw(figures, line) {
+                Ok(line) => text += &line,
+                Err(problem) => failed.push(problem),
+            }
+        }
+        text
+    } else if is_json {
+        as_json(&figures, &silent).to_string() + "\n"
+    } else if figures.is_empty() && failed.is_empty() {
+        "no zram disks; `pepita ublk add -t zram --size 4GiB` makes one\n".to_owned()
+    } else {
+        let texts: Vec<String> = figures.iter().map(as_text).collect();
+        texts.join("\n")
+    };
+    Ok(Shown { text, failed })
 }
 
 /// What a disk that was named says.
 fn one(dir: &RunDir, disk: Disk) -> Result<Figures, Problem> {
     match disk {
-        Disk::Ublk(id) => ublk(dir, id)?.ok_or_else(|| {
-            Problem::Failed(format!(
+        Disk::Ublk(id) => match (export::ask(dir, id), dir.ids()) {
+            (Ok(Some(figures)), _) => Ok(figures),
+            (_, Err(no_dir)) => Err(no_dir.into()),
+            (Err(error), _) => Err(Problem::of(format_args!("ublkb{id}"), &error)),
+            (Ok(None), Ok(_)) => Err(Problem::Failed(format!(
                 "ublkb{id} is no zram disk of pepita; `pepita ublk list` shows what it is"
-            ))
-        }),
+            ))),
+        },
         Disk::Kernel(id) => kernel(id).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Problem::Failed(format!(
                 "there is no zram{id}; `modprobe zram` and /sys/class/zram-control make one"
@@ -86,20 +107,24 @@ fn one(dir: &RunDir, disk: Disk) -> Result<Figures, Problem> {
 }
 
 /// What all disks say that are there and in use.
-fn all(dir: &RunDir) -> Result<Vec<Figures>, Problem> {
-    let mut figures = Vec::new();
+fn all(dir: &RunDir) -> Result<(Vec<Figures>, Vec<Silent>), Problem> {
+    let (mut figures, mut silent) = (Vec::new(), Vec::new());
+    let mut note = |disk: String, said: io::Result<Option<Figures>>| match said {
+        Ok(said) => figures.extend(said),
+        Err(error) => silent.push(Silent { disk, error }),
+    };
     for id in dir.ids()? {
-        figures.extend(ublk(dir, id)?);
+        note(format!("ublkb{id}"), export::ask(dir, id));
     }
     for id in ids_in("/sys/block", "zram")? {
-        let of_kernel = kernel(id);
-        figures.extend(of_kernel.ok().filter(|figures| figures.bytes > 0));
+        let said = match kernel(id) {
+            // It was removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            said => said.map(|figures| Some(figures).filter(|figures| figures.bytes > 0)),
+        };
+        note(format!("zram{id}"), said);
     }
-    Ok(figures)
-}
-
-fn ublk(dir: &RunDir, id: u32) -> Result<Option<Figures>, Problem> {
-    export::ask(dir, id).map_err(|error| Problem::of(format_args!("ublkb{id}"), &error))
+    Ok((figures, silent))
 }
 
 /// Numbers that follow `prefix` in names of a directory, ascending; none if there is no such directory.
@@ -157,19 +182,29 @@ fn chosen(algorithms: &str) -> &str {
     chosen.map_or(algorithms.trim(), |(chosen, _)| chosen)
 }
 
+fn as_json(figures: &[Figures], silent: &[Silent]) -> Value {
+    let mut disks: Vec<Value> = figures.iter().map(|figures| json!(figures)).collect();
+    disks.extend(
+        silent
+            .iter()
+            .map(|Silent { disk, error }| json!({ "disk": disk, "error": error.to_string() })),
+    );
+    json!({ "disks": disks })
+}
+
 fn as_raw(figures: &Figures, line: RawLine) -> Result<String, Problem> {
-    Ok(match line {
-        RawLine::Memory => format!("{}\n", figures.mm_stat.line()),
-        RawLine::Io => format!("{}\n", figures.io_stat.line()),
-        RawLine::Backing => match &figures.bd_stat {
-            Some(bd_stat) => format!("{}\n", bd_stat.line()),
-            None => {
-                return Err(Problem::Failed(format!(
-                    "{} has no bd_stat: this kernel was built without CONFIG_ZRAM_WRITEBACK",
-                    figures.disk
-                )));
-            }
-        },
+    let disk = &figures.disk;
+    Ok(match (line, &figures.bd_stat) {
+        (RawLine::Memory, _) => format!("{}\n", figures.mm_stat.line()),
+        (RawLine::Io, _) => format!("{}\n", figures.io_stat.line()),
+        (RawLine::Backing, Some(bd_stat)) => format!("{}\n", bd_stat.line()),
+        (RawLine::Backing, None) => {
+            let why = match disk.starts_with("zram") {
+                true => "this kernel was built without CONFIG_ZRAM_WRITEBACK",
+                false => "its server does not tell it",
+            };
+            return Err(Problem::Failed(format!("{disk} has no bd_stat: {why}")));
+        }
     })
 }
 
@@ -186,6 +221,7 @@ fn as_text(figures: &Figures) -> String {
         0 => "no limit".to_owned(),
         limit => format!("limit {}", show_size(limit)),
     };
+    let compressor = printable(compressor);
     let mut text = format!("/dev/{disk}: {}, {compressor}\n", show_size(*bytes));
     let mut row = |what: &str, value: String| text += &format!("  {what:<16}{value}\n");
     row("stored", show_size(mm.orig_data_size));
@@ -263,6 +299,9 @@ mod tests {
             ("3", None),
             ("zram", None),
             ("zram/../x", None),
+            ("ublkb+0", None),
+            ("ublkb00", None),
+            ("zram007", None),
         ] {
             assert_eq!(Disk::parse(text).ok(), want, "{text}");
         }
@@ -295,6 +334,26 @@ mod tests {
         assert!(!text.contains('×'), "{text}");
         let raw = as_raw(&figures, RawLine::Io).unwrap();
         assert_eq!(raw, "       0        2 0        0\n");
-        assert!(as_raw(&figures, RawLine::Backing).is_err());
+        for (disk, why) in [
+            ("zram0", "zram0 has no bd_stat: this kernel was built"),
+            ("ublkb0", "ublkb0 has no bd_stat: its server"),
+        ] {
+            let disk = disk.to_owned();
+            let figures = Figures {
+                disk,
+                ..figures.clone()
+            };
+            let error = as_raw(&figures, RawLine::Backing).unwrap_err();
+            assert!(error.to_string().starts_with(why), "{error}");
+        }
+        let figures = Figures {
+            compressor: "a\x1b[2J\nb".into(),
+            ..figures
+        };
+        let text = as_text(&figures);
+        assert!(
+            text.starts_with("/dev/zram0: 1 GiB, a\\u{1b}[2J\\nb\n"),
+            "{text}"
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! `pepita zram`: what compressed memory would make of files and processes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -36,6 +38,7 @@ fn holds(report: &Value, pages: u64) {
         ("distinct_pages", pages - 11),
         ("looked_at_one_in", 1),
         ("unreadable_pages", 0),
+        ("lost_bytes", 0),
     ] {
         assert_eq!(report[name], want, "{name} of {report}");
     }
@@ -126,6 +129,8 @@ fn what_cannot_be_analysed_says_why() {
     }
     for (what, reason) in [
         ("/no/such/file", "/no/such/file: No such file"),
+        ("", "'': No such file"),
+        ("/no\x1b[2J\n", "/no\\u{1b}[2J\\n: No such file"),
         ("/", "/ is a directory; expected a file, a disk or"),
         (
             "4194305",
@@ -171,8 +176,79 @@ fn disks_of_servers_that_say_nothing_are_told_of() {
     fs::create_dir(&ublk).unwrap();
     fs::write(ublk.join("7.json"), "{}").unwrap();
     drop(std::os::unix::net::UnixListener::bind(ublk.join("7.sock")).unwrap());
-    let (code, _, stderr) = stat(&[]);
-    assert_eq!(code, Some(1));
-    let error: Value = serde_json::from_str(&stderr).unwrap();
-    assert_eq!(error, json!({ "error": "ublkb7: its server is gone" }));
+    // Another that says something.
+    let figures = json!({
+        "disk": "ublkb8",
+        "bytes": 4096,
+        "compressor": "lz4",
+        "mm_stat": {
+            "orig_data_size": 0, "compr_data_size": 0, "mem_used_total": 0, "mem_limit": 0, "mem_used_max": 0,
+            "same_pages": 1, "pages_compacted": 0, "huge_pages": 0, "huge_pages_since": 0
+        },
+        "io_stat": { "failed_reads": 0, "failed_writes": 0, "invalid_io": 0, "notify_free": 0 },
+        "bd_stat": null,
+        "more": null
+    });
+    fs::write(ublk.join("8.json"), "{}").unwrap();
+    let server = std::os::unix::net::UnixListener::bind(ublk.join("8.sock")).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = server.accept().unwrap();
+            write!(stream, "{figures}").unwrap();
+        });
+        let (code, stdout, stderr) = stat(&[]);
+        assert_eq!(code, Some(1));
+        let shown: Value = serde_json::from_str(&stdout).unwrap();
+        let disks = shown["disks"].as_array().unwrap();
+        assert!(disks.contains(&figures), "{shown}");
+        let gone = json!({ "disk": "ublkb7", "error": "its server is gone" });
+        assert!(disks.contains(&gone), "{shown}");
+        let error: Value = serde_json::from_str(&stderr).unwrap();
+        assert_eq!(error, json!({ "error": "ublkb7: its server is gone" }));
+    });
+}
+
+#[test]
+fn a_directory_of_records_that_cannot_be_read_is_named() {
+    for disks in [&[][..], &["ublkb0"]] {
+        let mut stat = pepita([&["zram", "stat"], disks].concat());
+        let output = stat.env("PEPITA_RUN_DIR", "/dev/null").output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{disks:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let said = "/dev/null/ublk: Not a directory (os error 20); PEPITA_RUN_DIR names another";
+        assert!(stderr.contains(said), "{stderr}");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_names_a_file_nevertheless() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join(OsStr::from_bytes(b"\xff\x1b"));
+    fs::write(&path, image()).unwrap();
+    let what = [OsStr::new("zram"), OsStr::new("analyze"), path.as_os_str()];
+    let ran = run(what);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(
+        ran.stdout.contains("\u{fffd}\\u{1b}: 72 KiB"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn what_is_missing_or_wrong_on_the_command_line_is_said_to_programs_too() {
+    for (args, said) in [
+        (&["zram", "analyze"][..], "<FILE|PID>"),
+        (&["zram", "stat", "ublkb00"], "ublkb00 is no zram disk"),
+        (
+            &["ublk", "add", "-t", "zram", "--size", "4608B"],
+            "expected a multiple of 4096 bytes",
+        ),
+    ] {
+        let ran = run([&["--json"], args].concat());
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        let error: Value = serde_json::from_str(&ran.stderr).unwrap();
+        let error = error["error"].as_str().unwrap();
+        assert!(error.contains(said), "{error}");
+    }
 }
