@@ -122,7 +122,7 @@ impl ZramDevice {
     /// # Errors
     /// [`ZramError::NoBacking`]; [`ZramError::Backing`] if a write failed, whose page stays where it was; and how many
     /// were written nevertheless. The place of a write that failed is [bad](crate::ZramStats::bd_bad), and is not tried again until
-    /// the device is [reset](Self::reset).
+    /// no other is free, or the device is [reset](Self::reset).
     pub fn write_back(&self, kind: PageKind, max: u64) -> Result<u64, Unfinished> {
         self.write_back_from(Wanted::marked(kind), max, &mut Some(0))
     }

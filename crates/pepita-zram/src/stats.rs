@@ -56,7 +56,7 @@ pub struct ZramStats {
     pub corrupt_reads: u64,
     /// Pages of the backing device that are in use.
     pub bd_count: u64,
-    /// Pages of it that could not be written, and are left alone until the device is reset.
+    /// Pages of it that could not be written, and are left alone until no other is free, or the device is reset.
     pub bd_bad: u64,
     /// Pages that were read from it.
     pub bd_reads: u64,

@@ -6,6 +6,7 @@
 mod flight;
 mod thread;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -166,7 +167,7 @@ struct BlockBits {
     from: usize,
     in_use: u64,
     /// Those that could not be written; their bits are set.
-    bad: Vec<u64>,
+    bad: VecDeque<u64>,
 }
 
 impl Blocks {
@@ -187,18 +188,24 @@ impl Blocks {
                 used,
                 from: 0,
                 in_use: 0,
-                bad: Vec::new(),
+                bad: VecDeque::new(),
             }),
             count,
         })
     }
 
-    /// A block that was free.
+    /// A block that was free; without one, the bad one that was not tried for the longest time, since it may have been the
+    /// whole device that failed.
     pub(crate) fn take(&self) -> Option<u64> {
         let mut state = lock(&self.state);
         let from = state.from;
         let free = state.used[from..].iter().position(|word| *word != u64::MAX);
-        let word = from + free?;
+        let Some(free) = free else {
+            let bad = state.bad.pop_front()?;
+            state.in_use += 1;
+            return Some(bad);
+        };
+        let word = from + free;
         let bit = state.used[word].trailing_ones();
         state.used[word] |= 1 << bit;
         (state.from, state.in_use) = (word, state.in_use + 1);
@@ -213,10 +220,10 @@ impl Blocks {
         state.in_use -= 1;
     }
 
-    /// Sets a block that was taken aside, until [`forget_bad`](Self::forget_bad).
+    /// Sets a block that was taken aside, until no other is free, or [`forget_bad`](Self::forget_bad).
     pub(crate) fn give_bad(&self, block: u64) {
         let mut state = lock(&self.state);
-        state.bad.push(block);
+        state.bad.push_back(block);
         state.in_use -= 1;
     }
 
@@ -271,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_block_is_not_given_out_until_it_is_forgotten_that_it_is_bad() {
+    fn a_bad_block_is_given_out_when_no_other_is_free_or_it_is_forgotten_that_it_is_bad() {
         let blocks = Blocks::new(66).unwrap();
         let taken: Vec<u64> = std::iter::from_fn(|| blocks.take()).collect();
         for block in [0, 65] {
@@ -279,7 +286,10 @@ mod tests {
         }
         blocks.give(5);
         assert_eq!((blocks.in_use(), blocks.bad()), (63, 2));
-        assert_eq!([blocks.take(), blocks.take()], [Some(5), None]);
+        assert_eq!([blocks.take(), blocks.take()], [Some(5), Some(0)]);
+        blocks.give_bad(0);
+        assert_eq!(blocks.take(), Some(65), "0 was tried after it");
+        blocks.give_bad(65);
         blocks.forget_bad();
         assert_eq!((blocks.in_use(), blocks.bad()), (64, 0));
         let all = [blocks.take(), blocks.take(), blocks.take()];
