@@ -140,3 +140,12 @@ impl Duplicates {
         lock(&self.stripes[(hash % STRIPES as u64) as usize].0)
     }
 }
+
+#[cfg(all(test, pepita_loom))]
+impl Duplicates {
+    /// Objects that are in chains.
+    pub(crate) fn objects(&self) -> usize {
+        let objects = |stripe: &Stripe| lock(&stripe.0).objects;
+        self.stripes.iter().map(objects).sum()
+    }
+}

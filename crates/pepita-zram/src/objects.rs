@@ -260,11 +260,12 @@ impl Objects {
         object.used_at.store(used_at, Ordering::Relaxed);
         object.dense_with.store(0, Ordering::Relaxed);
         object.word.store(word.0, Ordering::Release);
-        object.refs.store(1, Ordering::Release);
         self.count(form, bytes.len(), 1);
         if let Some(duplicates) = self.duplicates.as_ref().filter(|_| !bytes.is_empty()) {
             duplicates.insert(hash, id, |id| self.get(id));
         }
+        // Whoever finds it from here on may write it back, and takes it out of the duplicates for good.
+        object.refs.store(1, Ordering::Release);
         Ok(id)
     }
 

@@ -92,3 +92,29 @@ fn loom_an_object_is_freed_and_another_is_stored_in_its_place_while_it_moves() {
         [(c, 2), (first, 3), (second, 4)]
     });
 }
+
+/// An object whose number is free and that is still among the duplicates would be there twice with the next page, and the
+/// chain of duplicates would have no end.
+#[test]
+fn loom_an_object_is_written_back_while_it_is_stored() {
+    loom::model(|| {
+        let blocks = Blocks::new(64).expect("memory");
+        let objects = Objects::new(8, Some(Duplicates::new()), Some(blocks));
+        let objects = Arc::new(objects.expect("memory"));
+        objects.release(objects.page(2));
+        let thread = thread::spawn({
+            let objects = Arc::clone(&objects);
+            move || objects.page(1)
+        });
+        for (id, _) in objects.pin_each(0) {
+            let block = objects.take_block().expect("one is free");
+            assert!(objects.set_backed(id, block));
+            objects.release(id);
+        }
+        let id = thread.join().expect("no panic");
+        objects.release(id);
+        let duplicates = objects.duplicates.as_ref().expect("they are found");
+        assert_eq!(duplicates.objects(), 0, "among the duplicates");
+        assert_eq!((objects.blocks_in_use(), objects.stored()), (0, 0));
+    });
+}
