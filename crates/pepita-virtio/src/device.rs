@@ -16,6 +16,7 @@ mod split;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::QueueError;
+use crate::event::Position;
 use crate::format::{Area, RingFeatures};
 use crate::memory::{GuestRam, Kept};
 use crate::queue::VirtQueue;
@@ -94,6 +95,53 @@ impl VirtQueue {
         ram: &GuestRam,
         features: RingFeatures,
     ) -> Result<ActiveQueue, QueueError> {
+        let start = if features.packed {
+            Position::START.0
+        } else {
+            0
+        };
+        self.resume(ram, features, start)
+    }
+
+    /// The same, for a queue that goes on at `position`, from [`ActiveQueue::position`] of one over the same memory:
+    /// a device that was saved and comes back, or that another process goes on with.
+    ///
+    /// What either side had said about kicks and notifications may have been lost with the old device. So the new
+    /// one [enables kicks](ActiveQueue::enable_kicks) and looks without having been kicked, and notifies once without
+    /// having been asked whether it has to.
+    ///
+    /// ```
+    /// use pepita_virtio::{DriverQueue, Element, GuestRam, RingFeatures, Slot};
+    ///
+    /// let ram = GuestRam::zeroed(1 << 16);
+    /// let mut slots = [Slot::default(); 8];
+    /// let ring = ram.shared(0, DriverQueue::bytes(8, RingFeatures::default()))?;
+    /// let mut driver = DriverQueue::new(ring, &mut slots, RingFeatures::default());
+    /// let registers = driver.registers();
+    /// let mut queue = registers.activate(&ram, RingFeatures::default())?;
+    /// driver.add(&[Element::new(0x1000, 5)], &[])?;
+    /// let mut chain = queue.chain();
+    /// assert!(queue.pop(&mut chain)?);
+    /// assert_eq!(queue.position(), None, "a buffer is in use");
+    /// queue.complete(&mut chain, 0)?;
+    ///
+    /// let position = queue.position().expect("no buffer is in use");
+    /// let mut next = registers.resume(&ram, RingFeatures::default(), position)?;
+    /// driver.add(&[Element::new(0x1000, 7)], &[])?;
+    /// let mut chain = next.chain();
+    /// assert!(next.pop(&mut chain)?);
+    /// assert_eq!(chain.readable_len(), 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`activate`](Self::activate); [`QueueError::Position`] where a packed ring has no such descriptor.
+    pub fn resume(
+        &self,
+        ram: &GuestRam,
+        features: RingFeatures,
+        position: u16,
+    ) -> Result<ActiveQueue, QueueError> {
         let (size, packed) = (self.size(), features.packed);
         if !self.is_ready() {
             return Err(QueueError::NotReady);
@@ -121,7 +169,10 @@ impl VirtQueue {
             area(Area::Driver)?,
             area(Area::Device)?,
         ];
-        Ok(ActiveQueue::new(ram, areas, size, features))
+        if packed && Position(position).offset() >= size {
+            return Err(QueueError::Position { position, size });
+        }
+        Ok(ActiveQueue::new(ram, areas, size, features, position))
     }
 }
 
@@ -150,13 +201,19 @@ fn area_of(
 }
 
 impl ActiveQueue {
-    fn new(ram: &GuestRam, areas: [Kept; 3], size: u16, features: RingFeatures) -> Self {
+    fn new(
+        ram: &GuestRam,
+        areas: [Kept; 3],
+        size: u16,
+        features: RingFeatures,
+        position: u16,
+    ) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         Self {
             ring: if features.packed {
-                Ring::Packed(Packed::new(areas, size, features))
+                Ring::Packed(Packed::new(areas, size, features, Position(position)))
             } else {
-                Ring::Split(Split::new(areas, size, features))
+                Ring::Split(Split::new(areas, size, features, position))
             },
             features,
             size,
@@ -192,6 +249,20 @@ impl ActiveQueue {
     #[must_use]
     pub const fn failure(&self) -> Option<QueueError> {
         self.failure
+    }
+
+    /// Where a queue goes on that [resumes](VirtQueue::resume) this one; none while a buffer is in use, and after a
+    /// failure. In a split ring it is the index of the next available buffer, in a packed one that of its descriptor,
+    /// with the wrap counter in bit 15: what vhost calls the base of a ring.
+    #[must_use]
+    pub fn position(&self) -> Option<u16> {
+        if self.failure.is_some() || self.in_use.iter().any(|word| *word != 0) {
+            return None;
+        }
+        Some(match &self.ring {
+            Ring::Split(ring) => ring.position(),
+            Ring::Packed(ring) => ring.position().0,
+        })
     }
 
     /// Takes the next buffer that the driver has made available into `chain`, if there is one. It stays in use

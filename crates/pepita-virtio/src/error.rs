@@ -50,6 +50,14 @@ pub enum QueueError {
         /// The other.
         other: Area,
     },
+    /// A packed ring cannot go on where it is said to have stopped.
+    #[error("position {position:#x} is not in a ring of {size}")]
+    Position {
+        /// The descriptor, and the wrap counter in bit 15.
+        position: u16,
+        /// The queue's size.
+        size: u16,
+    },
 
     /// The available ring claims more buffers than it holds, or went back.
     #[error("available index {index} is not within {size} of {next}, where the device stands")]
@@ -168,6 +176,7 @@ impl QueueError {
             Self::Size { packed: true, .. } => "2.8.10.1",
             Self::Alignment { .. } => "2.7.1, 2.8.11",
             Self::Range { .. } | Self::Overlap { .. } => "2.7, 2.8.10.1",
+            Self::Position { .. } => "2.8.1",
             Self::AvailIndex { .. } => "2.7.6, 2.7.13.3",
             Self::Head { .. } => "2.7.6",
             Self::Next { .. } => "2.7.5",
@@ -191,7 +200,10 @@ impl QueueError {
     /// Whether it is the guest's doing.
     #[must_use]
     pub const fn is_guests(&self) -> bool {
-        !matches!(self, Self::NotReady | Self::Written { .. } | Self::Foreign)
+        !matches!(
+            self,
+            Self::NotReady | Self::Position { .. } | Self::Written { .. } | Self::Foreign
+        )
     }
 }
 

@@ -57,6 +57,12 @@ pub fn run(data: &[u8], packed: bool) {
         if !take(&mut queue, &mut held) {
             break;
         }
+        if turn % 5 == 0
+            && let Some(position) = queue.position()
+        {
+            let resumed = registers.resume(&ram, features, position);
+            queue = resumed.expect("where it stood");
+        }
         if let Some([low, high, one, other]) = writes.next() {
             let addr = u64::from(u16::from_le_bytes([*low, *high])) % (BYTES as u64 - 1);
             ram.write(addr, &[*one, *other]).expect("inside");

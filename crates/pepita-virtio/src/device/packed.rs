@@ -46,6 +46,7 @@ impl Packed {
         [ring, driver_event, device_event]: [Kept; 3],
         size: u16,
         features: RingFeatures,
+        position: Position,
     ) -> Self {
         Self {
             ring,
@@ -53,9 +54,14 @@ impl Packed {
             device_event,
             size,
             features,
-            next_available: Position::START,
-            next_used: Position::START,
+            next_available: position,
+            next_used: position,
         }
+    }
+
+    /// Where the next buffer to be taken begins.
+    pub(super) const fn position(&self) -> Position {
+        self.next_available
     }
 
     /// The descriptor at `at`, if it is available. Length, id and flags are one word, so they are of one moment;

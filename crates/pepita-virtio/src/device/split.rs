@@ -31,6 +31,7 @@ impl Split {
         [table, available, used]: [Kept; 3],
         size: u16,
         features: RingFeatures,
+        position: u16,
     ) -> Self {
         Self {
             table,
@@ -38,10 +39,15 @@ impl Split {
             used,
             size,
             features,
-            next_available: 0,
-            seen_available: 0,
-            next_used: 0,
+            next_available: position,
+            seen_available: position,
+            next_used: position,
         }
+    }
+
+    /// The index of the next buffer to be taken.
+    pub(super) const fn position(&self) -> u16 {
+        self.next_available
     }
 
     /// Position `index` of a ring.

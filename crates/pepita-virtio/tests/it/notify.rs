@@ -9,6 +9,14 @@ fn with_sides(
     features: RingFeatures,
     story: impl FnOnce(&mut DriverQueue<'_>, &mut pepita_virtio::ActiveQueue),
 ) {
+    with_memory(features, |_, driver, device| story(driver, device));
+}
+
+/// The same, with their memory.
+fn with_memory(
+    features: RingFeatures,
+    story: impl FnOnce(&GuestRam, &mut DriverQueue<'_>, &mut pepita_virtio::ActiveQueue),
+) {
     let ram = GuestRam::zeroed(1 << 16);
     let mut slots = [Slot::default(); 8];
     let ring = ram
@@ -19,7 +27,7 @@ fn with_sides(
         .registers()
         .activate(&ram, features)
         .expect("all is well");
-    story(&mut driver, &mut device);
+    story(&ram, &mut driver, &mut device);
 }
 
 fn add(driver: &mut DriverQueue<'_>) {
@@ -166,6 +174,33 @@ fn an_event_that_is_stale_tells_too_often_rather_than_never() {
             assert!(driver.needs_kick());
             assert!(device.needs_notification());
             assert!(!device.needs_notification(), "nothing is new");
+        });
+    }
+}
+
+#[test]
+fn a_queue_that_goes_on_finds_what_came_without_a_kick() {
+    // Q52: what the driver sees of the device's wish is older than the device
+    for features in ALL.map(with_events) {
+        with_memory(features, |ram, driver, device| {
+            assert!(!device.enable_kicks());
+            add(driver);
+            assert!(driver.needs_kick());
+            use_one(device);
+            add(driver);
+            assert!(!driver.needs_kick(), "the device has not asked again");
+            let position = device.position().expect("no buffer is in use");
+            let resumed = driver.registers().resume(ram, features, position);
+            *device = resumed.expect("a position of this ring");
+            assert!(device.enable_kicks(), "it is there");
+            use_one(device);
+            add(driver);
+            assert!(!driver.needs_kick());
+            assert!(device.enable_kicks());
+            use_one(device);
+            assert!(!device.enable_kicks());
+            add(driver);
+            assert!(driver.needs_kick());
         });
     }
 }

@@ -196,3 +196,24 @@ fn a_reset_queue_begins_at_the_beginning_and_knows_no_buffer_of_before() {
     assert_eq!(after.pop(&mut chain), Ok(true), "the same one again");
     assert_eq!(after.complete(&mut chain, 0), Ok(()));
 }
+
+#[test]
+fn a_packed_queue_goes_on_where_it_has_a_descriptor() {
+    let wrap = 1 << 15;
+    for (position, fits) in [
+        (0, true),
+        (7, true),
+        (8, false),
+        (wrap, true),
+        (wrap | 7, true),
+        (wrap | 8, false),
+        (u16::MAX, false),
+    ] {
+        let resumed = registers(8).resume(&ram(), PACKED, position);
+        let wrong = QueueError::Position { position, size: 8 };
+        let want = if fits { Ok(Some(position)) } else { Err(wrong) };
+        assert_eq!(resumed.map(|queue| queue.position()), want);
+        let split = registers(8).resume(&ram(), PLAIN, position);
+        assert_eq!(split.map(|queue| queue.position()), Ok(Some(position)));
+    }
+}

@@ -20,6 +20,8 @@ enum Op {
     /// Which of those that the device has, and how much of it is written.
     Complete(usize, u32),
     Take,
+    /// The device stops if it has no buffer, and another one goes on.
+    Resume,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -28,6 +30,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         3 => Just(Op::Pop),
         3 => (any::<usize>(), any::<u32>()).prop_map(|(i, n)| Op::Complete(i, n)),
         3 => Just(Op::Take),
+        1 => Just(Op::Resume),
     ];
     prop::collection::vec(op, 0..300)
 }
@@ -75,6 +78,7 @@ impl World<'_> {
             Op::Pop => self.pop(),
             Op::Complete(which, written) => self.complete(*which, *written),
             Op::Take => self.take(),
+            Op::Resume => self.resume(),
         }
     }
 
@@ -209,6 +213,17 @@ impl World<'_> {
         }
     }
 
+    /// A buffer is in use if the driver cannot have it back.
+    fn resume(&mut self) {
+        let position = self.device.position();
+        assert_eq!(position.is_some(), self.taken.is_empty());
+        if let Some(position) = position {
+            let registers = self.driver.registers();
+            let resumed = registers.resume(self.ram, self.features, position);
+            self.device = resumed.expect("a position of this ring");
+        }
+    }
+
     fn take(&mut self) {
         let used = self
             .driver
@@ -286,8 +301,14 @@ proptest! {
 #[test]
 fn positions_wrap_at_the_ends_of_ring_and_index() {
     // Q22, Q60
-    let round = [Op::Add(1, 1, false), Op::Pop, Op::Complete(0, 7), Op::Take];
-    let ops: Vec<Op> = round.iter().cycle().take(4 * 70_000).cloned().collect();
+    let round = [
+        Op::Add(1, 1, false),
+        Op::Pop,
+        Op::Complete(0, 7),
+        Op::Take,
+        Op::Resume,
+    ];
+    let ops: Vec<Op> = round.iter().cycle().take(5 * 70_000).cloned().collect();
     for packed in [false, true] {
         let features = RingFeatures {
             packed,
