@@ -11,7 +11,11 @@ mod format;
 #[cfg(feature = "std")]
 mod memory;
 mod queue;
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+mod rng;
 mod shared;
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+mod transport;
 
 #[cfg(feature = "std")]
 pub use device::{ActiveQueue, Chain};
@@ -25,4 +29,12 @@ pub use format::{
 #[cfg(feature = "std")]
 pub use memory::{GuestRam, MemoryError};
 pub use queue::VirtQueue;
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+pub use rng::VirtioRng;
 pub use shared::Shared;
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+pub use transport::{
+    Activation, Busy, Device, Interrupt, Message, Mmio, Pci, STATUS_ACKNOWLEDGE, STATUS_DRIVER,
+    STATUS_DRIVER_OK, STATUS_FAILED, STATUS_FEATURES_OK, STATUS_NEEDS_RESET, Signal,
+    VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1,
+};

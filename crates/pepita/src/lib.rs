@@ -161,10 +161,21 @@ pub use pepita_sched::{executor, fault, pool, scheduler, task};
 
 #[cfg(feature = "simd")]
 pub use pepita_simd as simd;
-#[cfg(feature = "virtio")]
-pub use pepita_virtio as virtio;
 #[cfg(feature = "zram")]
 pub use pepita_zram as zram;
+
+/// Virtqueues: `pepita-virtio`, without its devices, which no kernel's driver has used yet.
+#[cfg(feature = "virtio")]
+pub mod virtio {
+    #[cfg(feature = "std")]
+    pub use pepita_virtio::{ActiveQueue, Chain, GuestRam, MemoryError, QueueError};
+    pub use pepita_virtio::{
+        AddError, Area, BUFFER_BYTES_MAX, DeviceFault, DriverQueue, Element, PackedDesc,
+        QUEUE_SIZE_MAX, RingFeatures, Shared, Slot, Used, VIRTQ_DESC_F_AVAIL,
+        VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_USED, VIRTQ_DESC_F_WRITE, VirtQueue,
+        VirtqDesc,
+    };
+}
 
 #[cfg(all(doctest, feature = "sched"))]
 #[doc = include_str!("../../../README.md")]

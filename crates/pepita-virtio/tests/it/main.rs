@@ -1,10 +1,13 @@
-//! Queues as devices and drivers use them.
+//! Queues as devices and drivers use them, and devices as drivers see them.
 
 mod driver;
+mod guest;
 mod malformed;
 mod memory;
 mod notify;
 mod peer;
 mod registers;
 mod rig;
+mod rng;
 mod sides;
+mod transport;
