@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+mod block;
 #[cfg(feature = "std")]
 mod device;
 mod driver;
@@ -17,6 +19,8 @@ mod shared;
 #[cfg(all(feature = "std", not(all(test, pepita_loom))))]
 mod transport;
 
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+pub use block::{BlockConfig, BlockError, VirtioBlock};
 #[cfg(feature = "std")]
 pub use device::{ActiveQueue, Chain};
 pub use driver::{AddError, DeviceFault, DriverQueue, Element, Slot, Used};

@@ -1,5 +1,6 @@
 //! Queues as devices and drivers use them, and devices as drivers see them.
 
+mod block;
 mod driver;
 mod guest;
 mod malformed;

@@ -3,7 +3,11 @@
 mod mmio;
 pub(crate) mod pci;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use pepita_virtio::{
     Device, DriverQueue, Element, GuestRam, RingFeatures, STATUS_ACKNOWLEDGE, STATUS_DRIVER,
@@ -88,16 +92,69 @@ pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Mmio, Transport::Pci];
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     list: Mutex<Vec<Signal>>,
+    condition: Condvar,
+    /// Rung too, where somebody waits by a descriptor; whether it has rung.
+    bell: OnceLock<(PipeWriter, Arc<AtomicBool>)>,
+}
+
+/// Readable from a signal on until it is [quiet](Self::quiet).
+pub(crate) struct Bell {
+    reader: PipeReader,
+    has_rung: Arc<AtomicBool>,
+}
+
+impl Bell {
+    pub(crate) fn quiet(&mut self) {
+        if self.has_rung.load(Ordering::SeqCst) {
+            self.reader.read_exact(&mut [0]).expect("it has rung");
+            self.has_rung.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.reader.as_raw_fd()
+    }
 }
 
 impl Signals {
     fn push(&self, signal: Signal) {
         let list = self.list.lock();
         list.unwrap_or_else(PoisonError::into_inner).push(signal);
+        self.condition.notify_all();
+        if let Some((writer, has_rung)) = self.bell.get()
+            && !has_rung.swap(true, Ordering::SeqCst)
+        {
+            let mut writer = writer;
+            writer.write_all(&[1]).expect("somebody listens");
+        }
+    }
+
+    /// A descriptor that tells of signals from now on.
+    pub(crate) fn bell(&self) -> Bell {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let has_rung = Arc::new(AtomicBool::new(false));
+        let kept = self.bell.set((writer, Arc::clone(&has_rung)));
+        assert!(kept.is_ok(), "one bell");
+        Bell { reader, has_rung }
     }
 
     pub(crate) fn take(&self) -> Vec<Signal> {
         std::mem::take(&mut *self.list.lock().expect("no panic"))
+    }
+
+    /// Waits until there is something to take.
+    pub(crate) fn wait(&self) {
+        let list = self.list.lock().expect("no panic");
+        let patience = Duration::from_secs(60);
+        let waited = self
+            .condition
+            .wait_timeout_while(list, patience, |list| list.is_empty());
+        assert!(
+            !waited.expect("no panic").1.timed_out(),
+            "an interrupt comes"
+        );
     }
 }
 
@@ -210,6 +267,24 @@ impl Guest {
     pub(crate) fn take(&mut self, queue: u16) -> Option<Used> {
         let driver = &mut self.queues[usize::from(queue)];
         driver.take_used().expect("the device does nothing wrong")
+    }
+
+    /// Waits for a buffer that the device is done with.
+    pub(crate) fn wait(&mut self, queue: u16) -> Used {
+        loop {
+            if let Some(used) = self.take(queue) {
+                return used;
+            }
+            let driver = &mut self.queues[usize::from(queue)];
+            if !driver.enable_notifications() {
+                self.signals.wait();
+                self.bus.interrupts();
+            }
+        }
+    }
+
+    pub(crate) fn write(&self, addr: u64, bytes: &[u8]) {
+        self.ram.write(addr, bytes).expect("there is memory");
     }
 
     pub(crate) fn read<const N: usize>(&self, addr: u64) -> [u8; N] {
