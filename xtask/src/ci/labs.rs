@@ -41,7 +41,7 @@ const FULL: Set = Set {
 
 /// What the tests run on the disks that they make. It is installed on the host, whose files the lab sees; each
 /// package brings its libraries.
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool {
         program: "mkfs.ext4",
         package: "e2fsprogs",
@@ -61,6 +61,10 @@ const TOOLS: [Tool; 5] = [
     Tool {
         program: "mkswap",
         package: "util-linux",
+    },
+    Tool {
+        program: "vdpa",
+        package: "iproute2",
     },
 ];
 

@@ -516,6 +516,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "reads memory that somebody else writes as well",
     ),
     (
+        "crates/pepita-virtio/tests/lab/vduse.rs",
+        "asks a driver of the kernel by ioctl(2)",
+    ),
+    (
         "crates/pepita-zram/src/backing/flight.rs",
         "a front end vouches for the memory of its requests",
     ),
