@@ -7,8 +7,9 @@ mod request;
 mod worker;
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use pepita_sys::blk_mq::{BlockDevice, Geometry, GeometryError, WriteCache};
 use pepita_sys::error::{Errno, KernelError};
@@ -16,6 +17,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::device::ActiveQueue;
 use crate::format::{QUEUE_SIZE_MAX, RingFeatures};
+use crate::limit::{RateLimiter, RateLimits};
 use crate::transport::{Activation, Busy, Device};
 
 pub use config::BlockConfig;
@@ -102,6 +104,7 @@ pub struct VirtioBlock<D: BlockDevice + 'static> {
     is_write_back: Arc<AtomicBool>,
     /// The driver may switch the cache.
     can_switch: bool,
+    limiter: Option<Arc<Mutex<RateLimiter>>>,
     activation: Option<Activation>,
     workers: Box<[Option<Worker>]>,
     /// What threads that have ended could not let go of.
@@ -149,9 +152,32 @@ impl<D: BlockDevice + 'static> VirtioBlock<D> {
             config,
             geometry,
             device,
+            limiter: None,
             activation: None,
             left: Vec::new(),
         })
+    }
+
+    /// Holds all queues together to `limits`: bytes that are read and written, and requests of any kind. What goes beyond
+    /// stays in the driver's queues until its time. Resets of the guest's do not fill the buckets.
+    ///
+    /// ```
+    /// use std::num::NonZeroU64;
+    /// use std::sync::Arc;
+    /// use pepita_io::RamDevice;
+    /// use pepita_virtio::{Rate, RateLimits, VirtioBlock};
+    ///
+    /// let bytes = Rate { per_second: NonZeroU64::new(50 << 20).expect("more than 0"), burst: 8 << 20 };
+    /// let limits = RateLimits { bytes: Some(bytes), operations: None };
+    /// let disk = VirtioBlock::new(Arc::new(RamDevice::new(2048)))?.limited(limits);
+    /// assert_eq!(disk.capacity(), 2048);
+    /// # Ok::<(), pepita_virtio::BlockError>(())
+    /// ```
+    #[must_use]
+    pub fn limited(mut self, limits: RateLimits) -> Self {
+        let limiter = RateLimiter::new(limits, Instant::now());
+        self.limiter = Some(Arc::new(Mutex::new(limiter)));
+        self
     }
 
     /// Sectors of 512 bytes.
@@ -241,6 +267,7 @@ impl<D: BlockDevice + 'static> Device for VirtioBlock<D> {
             id: self.device.id(),
             queue_id: index,
             is_write_back: Arc::clone(&self.is_write_back),
+            limiter: self.limiter.clone(),
         };
         let bell = Arc::clone(&self.bells[at]);
         let interrupt = activation.interrupt.clone();

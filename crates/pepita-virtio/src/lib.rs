@@ -10,6 +10,8 @@ mod driver;
 mod error;
 mod event;
 mod format;
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+mod limit;
 #[cfg(feature = "std")]
 mod memory;
 mod queue;
@@ -30,6 +32,8 @@ pub use format::{
     Area, BUFFER_BYTES_MAX, PackedDesc, QUEUE_SIZE_MAX, RingFeatures, VIRTQ_DESC_F_AVAIL,
     VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_USED, VIRTQ_DESC_F_WRITE, VirtqDesc,
 };
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+pub use limit::{Rate, RateLimiter, RateLimits};
 #[cfg(feature = "std")]
 pub use memory::{GuestRam, MemoryError};
 pub use queue::VirtQueue;

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use pepita_sys::blk_mq::{
     DeviceId, Geometry, Lane, Request, RequestFlags, RequestOp, RequestParts, WriteCache,
@@ -14,6 +15,7 @@ use super::flight::{self, Board, Flight};
 use super::request::{Ask, Status};
 use crate::device::ActiveQueue;
 use crate::error::QueueError;
+use crate::limit::RateLimiter;
 
 /// Buffers that are taken before answers are given: a driver goes on with the first while the last are served.
 const TURN: usize = 32;
@@ -25,6 +27,25 @@ pub(super) struct Front {
     pub(super) id: DeviceId,
     pub(super) queue_id: u16,
     pub(super) is_write_back: Arc<AtomicBool>,
+    /// Of all queues together.
+    pub(super) limiter: Option<Arc<Mutex<RateLimiter>>>,
+}
+
+impl Front {
+    /// When a request may begin, if not now.
+    fn rest(&self) -> Option<Instant> {
+        let limiter = self.limiter.as_ref()?;
+        let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
+        limiter.check(Instant::now()).err()
+    }
+
+    /// A request of so many bytes has begun.
+    fn spend(&self, bytes: u64) {
+        if let Some(limiter) = &self.limiter {
+            let mut limiter = limiter.lock().unwrap_or_else(PoisonError::into_inner);
+            limiter.spend(bytes);
+        }
+    }
 }
 
 /// A queue of a disk, which the thread serves that has it.
@@ -40,6 +61,8 @@ pub(super) struct BlockQueue<L> {
     then: Box<[Then]>,
     /// Requests that the lane had no room for.
     kept: VecDeque<Request>,
+    /// Buffers stay with the driver until then.
+    rests_until: Option<Instant>,
     front: Front,
 }
 
@@ -59,6 +82,7 @@ impl<L: Lane> BlockQueue<L> {
             flight: Flight::new(&queue, board),
             then: vec![Then::Answer(0); size].into_boxed_slice(),
             kept: VecDeque::with_capacity(size),
+            rests_until: None,
             queue,
             lane,
             front,
@@ -93,9 +117,15 @@ impl<L: Lane> BlockQueue<L> {
         self.queue.disable_kicks();
     }
 
-    /// Whether the thread may sleep: a buffer that comes from now on is told of by a kick, and an end rings.
+    /// When buffers may be taken again, if a limit keeps them from being taken now.
+    pub(super) const fn rests_until(&self) -> Option<Instant> {
+        self.rests_until
+    }
+
+    /// Whether the thread may sleep: a buffer that comes from now on is told of by a kick, unless the queue rests, and an
+    /// end rings.
     pub(super) fn may_sleep(&mut self) -> bool {
-        !self.queue.enable_kicks() && self.flight.may_sleep()
+        (self.rests_until.is_some() || !self.queue.enable_kicks()) && self.flight.may_sleep()
     }
 
     /// Submits what the lane had no room for.
@@ -118,8 +148,13 @@ impl<L: Lane> BlockQueue<L> {
 
     /// Takes buffers while the lane has room; whether there was one.
     fn take(&mut self) -> Result<bool, QueueError> {
+        self.rests_until = None;
         for count in 0..TURN {
             if !self.kept.is_empty() {
+                return Ok(count > 0);
+            }
+            self.rests_until = self.front.rest();
+            if self.rests_until.is_some() {
                 return Ok(count > 0);
             }
             let Some(tag) = self.flight.take_free() else {
@@ -140,7 +175,9 @@ impl<L: Lane> BlockQueue<L> {
     /// What is asked for in the buffer of slot `tag`.
     #[inline]
     fn begin(&mut self, tag: u16) {
-        match Ask::of(self.flight.chain(tag)) {
+        let ask = Ask::of(self.flight.chain(tag));
+        self.front.spend(ask.data_bytes());
+        match ask {
             Ask::Request {
                 op,
                 flags,

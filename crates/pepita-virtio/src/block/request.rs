@@ -90,6 +90,18 @@ impl Ask {
         }
     }
 
+    /// Bytes that are to be read or written.
+    pub(super) fn data_bytes(&self) -> u64 {
+        match self {
+            Self::Request {
+                op: RequestOp::Read | RequestOp::Write,
+                nr_sectors,
+                ..
+            } => u64::from(*nr_sectors) * SECTOR_SIZE,
+            _ => 0,
+        }
+    }
+
     const fn request(op: RequestOp, flags: RequestFlags, sector: u64, nr_sectors: u32) -> Self {
         Self::Request {
             op,

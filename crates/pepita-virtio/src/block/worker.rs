@@ -6,9 +6,10 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use pepita_sys::blk_mq::{BlockDevice, Lane};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::flight::{Board, ring};
 use super::queue::{BlockQueue, Front};
@@ -119,21 +120,22 @@ impl Run {
                 Err(_) => self.interrupt.needs_reset(),
             }
             if queue.may_sleep() {
-                is_lane_ready = self.sleep(queue.descriptor());
+                is_lane_ready = self.sleep(queue.descriptor(), queue.rests_until());
             }
         }
     }
 
-    /// Waits for a kick, an end, a wish to stop, or the lane; says whether that is ready.
-    fn sleep(&self, lane: Option<BorrowedFd<'_>>) -> bool {
+    /// Waits for a kick, an end, a wish to stop, the lane, or `until`; says whether the lane is ready.
+    fn sleep(&self, lane: Option<BorrowedFd<'_>>, until: Option<Instant>) -> bool {
         let mut is_lane_ready = false;
-        if let Some(lane) = lane {
-            let mut waits = [
-                PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN),
-                PollFd::from_borrowed_fd(lane, PollFlags::IN),
-            ];
-            let _ = poll(&mut waits, None);
-            is_lane_ready = !waits[1].revents().is_empty();
+        if lane.is_some() || until.is_some() {
+            let bell = self.bell.as_fd();
+            let second = lane.unwrap_or(bell);
+            let mut waits = [bell, second].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            let _ = poll(&mut waits, left.as_ref());
+            is_lane_ready = lane.is_some() && !waits[1].revents().is_empty();
             if waits[0].revents().is_empty() {
                 return is_lane_ready;
             }

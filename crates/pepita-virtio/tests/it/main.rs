@@ -3,6 +3,7 @@
 mod block;
 mod driver;
 mod guest;
+mod limit;
 mod malformed;
 mod memory;
 mod notify;

@@ -4,6 +4,7 @@ mod cache;
 mod conformance;
 mod held;
 mod life;
+mod limits;
 mod malformed;
 mod model;
 mod requests;
