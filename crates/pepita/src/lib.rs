@@ -164,11 +164,16 @@ pub use pepita_simd as simd;
 #[cfg(feature = "zram")]
 pub use pepita_zram as zram;
 
-/// Virtqueues: `pepita-virtio`, without its devices, which no kernel's driver has used yet.
+/// Virtqueues, transports and disks of virtio: `pepita-virtio`, without the devices that no kernel's driver has used yet.
 #[cfg(feature = "virtio")]
 pub mod virtio {
     #[cfg(feature = "std")]
-    pub use pepita_virtio::{ActiveQueue, Chain, GuestRam, MemoryError, QueueError};
+    pub use pepita_virtio::{
+        Activation, ActiveQueue, BlockConfig, BlockError, Busy, Chain, Device, GuestRam, Interrupt,
+        MemoryError, Message, Mmio, Pci, QueueError, Rate, RateLimiter, RateLimits,
+        STATUS_ACKNOWLEDGE, STATUS_DRIVER, STATUS_DRIVER_OK, STATUS_FAILED, STATUS_FEATURES_OK,
+        STATUS_NEEDS_RESET, Signal, VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1, VirtioBlock,
+    };
     pub use pepita_virtio::{
         AddError, Area, BUFFER_BYTES_MAX, DeviceFault, DriverQueue, Element, PackedDesc,
         QUEUE_SIZE_MAX, RingFeatures, Shared, Slot, Used, VIRTQ_DESC_F_AVAIL,

@@ -250,7 +250,7 @@ fn the_names_of_simd_are_here() {
 #[cfg(feature = "virtio")]
 #[test]
 fn the_names_of_virtqueues_are_here() {
-    use pepita::virtio::{VirtQueue, VirtqDesc};
+    use pepita::virtio::{BlockConfig, VirtQueue, VirtioBlock, VirtqDesc};
     let mut queue = VirtQueue::with_size(256);
     assert!(!queue.is_ready());
     queue.set_ready(true);
@@ -262,4 +262,7 @@ fn the_names_of_virtqueues_are_here() {
         next: 0,
     };
     assert_eq!(VirtqDesc::from_bytes(desc.to_bytes()), desc);
+    let disk = VirtioBlock::new(std::sync::Arc::new(pepita::io::RamDevice::new(64)));
+    assert_eq!(disk.map(|disk| disk.capacity()).ok(), Some(64));
+    assert_eq!(BlockConfig::BYTES % 4, 0);
 }
