@@ -25,7 +25,7 @@ pub(super) struct Targets {
 pub(super) static VIRTIO: Targets = Targets {
     area: "virtio",
     folder: "crates/pepita-virtio/fuzz",
-    names: &["driver", "packed", "split"],
+    names: &["disk", "driver", "packed", "split", "transport"],
 };
 
 /// Codecs, and a device.
