@@ -2,6 +2,7 @@
 
 mod config;
 mod flight;
+mod host;
 mod queue;
 mod request;
 mod worker;
@@ -28,6 +29,15 @@ const ID: u32 = 2;
 
 /// Descriptors of a queue, when nobody says otherwise.
 const QUEUE_SIZE: u16 = 256;
+
+/// An eventfd that wakes a queue's thread.
+fn bell() -> Result<Arc<OwnedFd>, KernelError> {
+    let bell = eventfd(0, EventfdFlags::CLOEXEC);
+    bell.map(Arc::new).map_err(|errno| {
+        let errno = Errno::from_raw(errno.raw_os_error());
+        KernelError::from_errno("eventfd2", errno)
+    })
+}
 
 /// Why there is no disk of a block device.
 #[derive(Debug, thiserror::Error)]
@@ -134,13 +144,7 @@ impl<D: BlockDevice + 'static> VirtioBlock<D> {
         if !sizes || queues == 0 || queues > 1024 {
             return Err(BlockError::Queues { queues, size });
         }
-        let bells = (0..queues).map(|_| {
-            let bell = eventfd(0, EventfdFlags::CLOEXEC);
-            bell.map(Arc::new).map_err(|errno| {
-                let errno = Errno::from_raw(errno.raw_os_error());
-                KernelError::from_errno("eventfd2", errno)
-            })
-        });
+        let bells = (0..queues).map(|_| bell());
         let config = BlockConfig::new(&geometry, queues, size);
         Ok(Self {
             bells: bells.collect::<Result<_, _>>()?,

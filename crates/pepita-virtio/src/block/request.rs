@@ -18,13 +18,13 @@ const RANGE: usize = 16;
 const UNMAP: u32 = 1;
 
 /// `VIRTIO_BLK_T_*`
-mod kind {
-    pub(super) const IN: u32 = 0;
-    pub(super) const OUT: u32 = 1;
-    pub(super) const FLUSH: u32 = 4;
-    pub(super) const GET_ID: u32 = 8;
-    pub(super) const DISCARD: u32 = 11;
-    pub(super) const WRITE_ZEROES: u32 = 13;
+pub(super) mod kind {
+    pub(in crate::block) const IN: u32 = 0;
+    pub(in crate::block) const OUT: u32 = 1;
+    pub(in crate::block) const FLUSH: u32 = 4;
+    pub(in crate::block) const GET_ID: u32 = 8;
+    pub(in crate::block) const DISCARD: u32 = 11;
+    pub(in crate::block) const WRITE_ZEROES: u32 = 13;
 }
 
 /// How a request ended. virtio 1.3, 5.2.6

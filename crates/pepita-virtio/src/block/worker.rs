@@ -120,27 +120,29 @@ impl Run {
                 Err(_) => self.interrupt.needs_reset(),
             }
             if queue.may_sleep() {
-                is_lane_ready = self.sleep(queue.descriptor(), queue.rests_until());
+                // A kick, an end, a wish to stop, the lane, or the end of a rest.
+                let (lane, until) = (queue.descriptor(), queue.rests_until());
+                is_lane_ready = sleep(&self.bell, lane, until);
             }
         }
     }
+}
 
-    /// Waits for a kick, an end, a wish to stop, the lane, or `until`; says whether the lane is ready.
-    fn sleep(&self, lane: Option<BorrowedFd<'_>>, until: Option<Instant>) -> bool {
-        let mut is_lane_ready = false;
-        if lane.is_some() || until.is_some() {
-            let bell = self.bell.as_fd();
-            let second = lane.unwrap_or(bell);
-            let mut waits = [bell, second].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let left = left.and_then(|left| Timespec::try_from(left).ok());
-            let _ = poll(&mut waits, left.as_ref());
-            is_lane_ready = lane.is_some() && !waits[1].revents().is_empty();
-            if waits[0].revents().is_empty() {
-                return is_lane_ready;
-            }
+/// Waits for `bell`, which is then quiet again, for `lane`, or until `until`; says whether the lane is ready.
+pub(super) fn sleep(bell: &OwnedFd, lane: Option<BorrowedFd<'_>>, until: Option<Instant>) -> bool {
+    let mut is_lane_ready = false;
+    if lane.is_some() || until.is_some() {
+        let second = lane.unwrap_or(bell.as_fd());
+        let mut waits =
+            [bell.as_fd(), second].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let _ = poll(&mut waits, left.as_ref());
+        is_lane_ready = lane.is_some() && !waits[1].revents().is_empty();
+        if waits[0].revents().is_empty() {
+            return is_lane_ready;
         }
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        is_lane_ready
     }
+    let _ = rustix::io::read(bell, &mut [0; 8]);
+    is_lane_ready
 }

@@ -245,3 +245,39 @@ fn only_devices_that_can_be_disks_are() {
     let disk = VirtioBlock::new(device()).expect("it can be");
     assert_eq!(disk.capacity(), SECTORS);
 }
+
+#[test]
+fn the_host_reads_and_writes_what_a_guest_does() {
+    on_each_with_host(|mut disk, host| {
+        let data = pattern(300 << 9, 6);
+        host.write(10, &data).expect("it is on the disk");
+        host.flush().expect("it is durable");
+        assert_eq!(disk.read(11, 1024), data[512..1536]);
+        assert_eq!(disk.write(309, &[9; 512]), OK);
+        let mut back = vec![0; data.len()];
+        host.read(10, &mut back).expect("it is on the disk");
+        assert_eq!(back[..299 << 9], data[..299 << 9]);
+        assert_eq!(back[299 << 9..], [9; 512]);
+        host.read(SECTORS, &mut []).expect("nothing is read");
+        let wrong = [
+            (0, 511),
+            (SECTORS, 512),
+            (SECTORS - 1, 1024),
+            (u64::MAX, 1 << 17),
+        ];
+        for (sector, len) in wrong {
+            assert!(host.read(sector, &mut vec![0; len]).is_err(), "{sector}");
+            assert!(host.write(sector, &vec![0; len]).is_err(), "{sector}");
+        }
+    });
+}
+
+/// A disk of a guest, and another one of the same device, for the host.
+fn on_each_with_host(story: impl Fn(Disk, VirtioBlock<RamDevice>)) {
+    for packed in [false, true] {
+        let device = Arc::new(RamDevice::new(SECTORS));
+        let host = VirtioBlock::new(Arc::clone(&device)).expect("it can be");
+        let guest = Disk::new(Transport::Mmio, &device, F_ALL | rings(packed));
+        story(guest, host);
+    }
+}
