@@ -1,16 +1,18 @@
-//! Queues of virtio, against `virtio-queue`: the device takes buffers and gives them back.
+//! Queues of virtio, against `virtio-queue`: the device takes buffers and gives them back. And a disk.
 
 mod bad;
+mod disk;
 mod queues;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
 use bad::{Bad, BadBuffers};
+use disk::{Kind, Requests};
 use queues::{Buffers, Packed, Peer, Split};
 
 /// `cargo xtask bench virtio`.
 pub const SUITE: Suite = Suite {
     name: "virtio",
-    about: "virtqueues: buffers taken and completed, split and packed, and wrong ones",
+    about: "virtqueues: buffers taken and completed, split and packed, and wrong ones; a disk",
     cases,
 };
 
@@ -25,7 +27,28 @@ fn cases(settings: &Settings) -> Vec<Case> {
     let split = LENS.map(|len| against_peer(len, fills));
     let packed = LENS.map(|len| against_split(len, fills));
     let bad = [Bad::OutOfReach, Bad::Loop].map(against_ten);
-    split.into_iter().chain(packed).chain(bad).collect()
+    let disks =
+        [Kind::Read, Kind::Write].map(|kind| [false, true].map(|packed| disk(kind, packed, fills)));
+    let queues = split.into_iter().chain(packed).chain(bad);
+    queues.chain(disks.into_iter().flatten()).collect()
+}
+
+/// Requests of a disk by the time that the processor had for its thread; the driver's is not counted.
+fn disk(kind: Kind, packed: bool, fills: usize) -> Case {
+    let ring = if packed { "packed" } else { "split" };
+    let (name, verb) = match kind {
+        Kind::Read => ("read", "read"),
+        Kind::Write => ("write", "written"),
+    };
+    let name = format!("disk-{name}-{ring}");
+    let work = format!(
+        "4 KiB of a virtio disk over memory are {verb}, 128 at a time; per second of its thread's processor time"
+    );
+    Case::new(name, Unit::Rate("requests/s"), work)
+        .bar(Bar::AtLeast(3e6))
+        .contender(Role::Ours, Home::Own, "VirtioBlock", move || {
+            Requests::new(kind, packed, fills * 1000)
+        })
 }
 
 fn work(len: u16) -> String {
