@@ -1,15 +1,13 @@
-//! [`Gate`]: how many tasks may wait, and who waits to add one.
+//! [`Gate`]: how many tasks or closures may wait, and who waits to add one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::SubmitError;
-
 /// A counting semaphore that can be closed. Entering and leaving without contention is one
 /// atomic operation each.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     capacity: usize,
     /// Tasks inside; `CLOSED` is added once when no more may enter.
     inside: AtomicUsize,
@@ -24,8 +22,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
+/// Nobody may enter any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
 impl Gate {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
             inside: AtomicUsize::new(0),
@@ -35,7 +37,7 @@ impl Gate {
         }
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
 
@@ -44,11 +46,11 @@ impl Gate {
     }
 
     /// Enters if there is room; says whether it did.
-    pub(super) fn try_enter(&self) -> Result<bool, SubmitError> {
+    pub(crate) fn try_enter(&self) -> Result<bool, Closed> {
         let mut inside = self.inside.load(Ordering::SeqCst);
         loop {
             if inside & CLOSED != 0 {
-                return Err(SubmitError::ShutDown);
+                return Err(Closed);
             }
             if inside >= self.capacity {
                 return Ok(false);
@@ -65,7 +67,7 @@ impl Gate {
     }
 
     /// Enters, when there is room.
-    pub(super) fn enter(&self) -> Result<(), SubmitError> {
+    pub(crate) fn enter(&self) -> Result<(), Closed> {
         if self.try_enter()? {
             return Ok(());
         }
@@ -87,7 +89,7 @@ impl Gate {
     }
 
     /// Makes room for one.
-    pub(super) fn leave(&self) {
+    pub(crate) fn leave(&self) {
         let before = self.inside.fetch_sub(1, Ordering::SeqCst) & !CLOSED;
         // A submitter is woken when there is room for a batch of its tasks, not for each one: a
         // wake-up costs more than a small task.
@@ -143,7 +145,7 @@ mod tests {
             move || gate.enter()
         });
         gate.close();
-        assert!(matches!(waiter.join().unwrap(), Err(SubmitError::ShutDown)));
+        assert_eq!(waiter.join().unwrap(), Err(Closed));
         assert!(gate.try_enter().is_err());
     }
 }

@@ -27,7 +27,8 @@ pub use stats::PoolStats;
 
 use crate::executor::Executor;
 use crate::task::{ExecutionResult, Task, TaskError, Unsupported};
-use gate::Gate;
+use gate::Closed;
+pub(crate) use gate::Gate;
 
 /// Runs tasks on its executors.
 ///
@@ -68,6 +69,12 @@ pub enum SubmitError {
     /// The pool was shut down.
     #[error("the pool was shut down and takes no more tasks")]
     ShutDown,
+}
+
+impl From<Closed> for SubmitError {
+    fn from(_: Closed) -> Self {
+        Self::ShutDown
+    }
 }
 
 /// Why a pool did not take a task at once.
@@ -145,7 +152,7 @@ impl Pool {
         done: impl FnOnce() -> Option<job::Done>,
     ) -> Result<TaskHandle, TrySubmitError> {
         let lane = self.engine.lane_for(&task).map_err(SubmitError::from)?;
-        if !self.gate.try_enter()? {
+        if !self.gate.try_enter().map_err(SubmitError::from)? {
             let capacity = self.gate.capacity();
             return Err(TrySubmitError::Full {
                 task: Box::new(task),

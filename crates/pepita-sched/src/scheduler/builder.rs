@@ -7,6 +7,7 @@ use std::thread;
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use super::Scheduler;
+use super::entry::Entry;
 use super::workers::{Setup, StartError, Workers};
 
 /// Collects the settings of a [`Scheduler`]; [`start`](Self::start) checks them.
@@ -26,6 +27,7 @@ pub struct SchedulerBuilder {
     name: String,
     stack_bytes: Option<usize>,
     pins: bool,
+    queue_capacity: Option<usize>,
 }
 
 /// Why there is no [`Scheduler`].
@@ -35,6 +37,9 @@ pub enum SchedulerBuildError {
     /// Nobody would run anything.
     #[error("a scheduler needs at least one worker")]
     NoWorkers,
+    /// No closure could be spawned.
+    #[error("a queue with a capacity of 0 takes no closure")]
+    NoCapacity,
     /// The name cannot be that of a thread.
     #[error("the name {name:?} of a scheduler contains a NUL byte")]
     Name {
@@ -56,6 +61,7 @@ impl SchedulerBuilder {
             name: "pepita".to_owned(),
             stack_bytes: None,
             pins: false,
+            queue_capacity: None,
         }
     }
 
@@ -87,6 +93,26 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Sets how many closures that other threads than its workers spawn may wait to be begun; any number when left out.
+    ///
+    /// Where as many wait, who spawns another one waits too, and [`try_spawn`](Scheduler::try_spawn) gives it back. What workers
+    /// spawn is not counted, since they would wait for themselves, nor are tasks, for which [`Pool`](crate::pool::Pool) has a
+    /// limit, nor calls that wait for their end, as [`install`](Scheduler::install). A closure that was cancelled keeps its place
+    /// until a worker comes to it.
+    ///
+    /// ```
+    /// use pepita_sched::scheduler::Scheduler;
+    ///
+    /// let scheduler = Scheduler::builder().workers(1).queue_capacity(64).start()?;
+    /// let squares: Vec<_> = (0..1000_u64).map(|n| scheduler.spawn(move || n * n)).collect();
+    /// assert_eq!(squares.into_iter().map(|square| square.wait().unwrap()).max(), Some(998_001));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn queue_capacity(mut self, closures: usize) -> Self {
+        self.queue_capacity = Some(closures);
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -95,6 +121,9 @@ impl SchedulerBuilder {
         let count = self.workers.unwrap_or_else(default_workers);
         if count == 0 {
             return Err(SchedulerBuildError::NoWorkers);
+        }
+        if self.queue_capacity == Some(0) {
+            return Err(SchedulerBuildError::NoCapacity);
         }
         if self.name.contains('\0') {
             return Err(SchedulerBuildError::Name { name: self.name });
@@ -110,7 +139,7 @@ impl SchedulerBuilder {
             StartError::Thread(error) => SchedulerBuildError::Thread(error),
             StartError::Affinity(error) => SchedulerBuildError::Affinity(error),
         })?;
-        Ok(Scheduler::of(workers))
+        Ok(Scheduler::of(workers, self.queue_capacity.map(Entry::new)))
     }
 }
 

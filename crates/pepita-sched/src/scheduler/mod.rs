@@ -12,6 +12,7 @@ mod builder;
 mod cell;
 mod deck;
 mod deque;
+mod entry;
 mod frames;
 mod handle;
 mod install;
@@ -38,6 +39,7 @@ use std::sync::{Arc, OnceLock};
 pub use builder::{SchedulerBuildError, SchedulerBuilder};
 pub(crate) use cell::OneShot;
 pub use deque::{Stealer, WorkerDeque};
+pub use entry::QueueFull;
 pub(crate) use handle::panic_message;
 pub use handle::{JoinError, JoinHandle};
 pub(crate) use job::Job;
@@ -51,6 +53,8 @@ pub use scope::{Scope, scope};
 pub use sort::{sort_unstable, sort_unstable_by};
 pub use terms::Terms;
 pub(crate) use workers::{Setup, Workers};
+
+use entry::Entry;
 
 use crate::executor::CpuExecutor;
 use crate::pool::{Engine, Shutdown, TaskHandle};
@@ -73,6 +77,8 @@ use crate::task::{Priority, Task, TaskError};
 /// ```
 pub struct Scheduler {
     workers: Arc<Workers>,
+    /// For closures from outside, if they are bounded.
+    entry: Option<Entry>,
     /// Runs tasks; made with the first one.
     engine: OnceLock<Result<Engine, Arc<crate::executor::ExecutorBuildError>>>,
 }
@@ -94,9 +100,10 @@ impl Scheduler {
         SchedulerBuilder::new()
     }
 
-    fn of(workers: Arc<Workers>) -> Self {
+    fn of(workers: Arc<Workers>, entry: Option<Entry>) -> Self {
         Self {
             workers,
+            entry,
             engine: OnceLock::new(),
         }
     }
@@ -124,8 +131,52 @@ impl Scheduler {
         T: Send + 'static,
     {
         let (job, handle) = handle::spawned(closure);
-        self.workers.push_closure(job);
+        self.workers.push_closure(self.admitted(job));
         handle
+    }
+
+    /// As [`spawn`](Self::spawn), but does not wait where the queue is [bounded](SchedulerBuilder::queue_capacity) and full.
+    ///
+    /// # Errors
+    /// [`QueueFull`] gives the closure back.
+    pub fn try_spawn<F, T>(&self, closure: F) -> Result<JoinHandle<T>, QueueFull<F>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let place = match self.bound() {
+            None => None,
+            Some(entry) => match entry.try_enter() {
+                Some(place) => Some(place),
+                None => {
+                    let capacity = entry.capacity();
+                    return Err(QueueFull { closure, capacity });
+                }
+            },
+        };
+        let (job, handle) = handle::spawned(closure);
+        let job = match place {
+            Some(place) => place.with(job),
+            None => job,
+        };
+        self.workers.push_closure(job);
+        Ok(handle)
+    }
+
+    /// Where the calling thread enters; `None` for no bound, and for a worker, which must not wait for itself.
+    #[inline]
+    fn bound(&self) -> Option<&Entry> {
+        let entry = self.entry.as_ref();
+        entry.filter(|_| !self.workers.is_current())
+    }
+
+    /// The job, when there is a place for it.
+    #[inline]
+    fn admitted(&self, job: Job) -> Job {
+        match self.bound() {
+            Some(entry) => entry.enter().with(job),
+            None => job,
+        }
     }
 
     /// Runs `closure` on a worker, before or after others that wait.
@@ -135,7 +186,7 @@ impl Scheduler {
         T: Send + 'static,
     {
         let (job, handle) = handle::spawned(closure);
-        self.workers.push(priority, job);
+        self.workers.push(priority, self.admitted(job));
         handle
     }
 
@@ -157,7 +208,7 @@ impl Scheduler {
     {
         let its = terms.clone();
         let (job, handle) = handle::spawned_unless(move || its.refusal(), closure);
-        self.workers.push(terms.at(), job);
+        self.workers.push(terms.at(), self.admitted(job));
         handle
     }
 
@@ -169,7 +220,7 @@ impl Scheduler {
     where
         F: FnOnce() + Send + 'static,
     {
-        self.workers.push_closure(Job::new(closure));
+        self.workers.push_closure(self.admitted(Job::new(closure)));
     }
 
     /// [`scope`](fn@scope) on a worker.

@@ -9,6 +9,7 @@ mod loops;
 mod nesting;
 mod pool;
 mod process;
+mod queue;
 mod retries;
 mod scheduler;
 mod scope;

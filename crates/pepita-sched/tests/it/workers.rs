@@ -101,6 +101,8 @@ fn pinned_workers_share_out_the_cpus_of_who_starts_them() {
 fn what_cannot_be_is_refused() {
     let none = Scheduler::builder().workers(0).start();
     assert!(matches!(none, Err(SchedulerBuildError::NoWorkers)));
+    let full = Scheduler::builder().queue_capacity(0).start();
+    assert!(matches!(full, Err(SchedulerBuildError::NoCapacity)));
     let name = Scheduler::builder().name("a\0b").start();
     assert!(matches!(name, Err(SchedulerBuildError::Name { name }) if name == "a\0b"));
     let stack = Scheduler::builder()
