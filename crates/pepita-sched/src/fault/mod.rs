@@ -63,6 +63,7 @@ pub use detector::{
 };
 pub use failure::{Cause, Codes, Failure, RetryOn};
 pub use retry::{Backoff, Jitter, RetryPolicy, RetryPolicyBuilder, RetryPolicyError};
+pub(crate) use rng::SplitMix64;
 pub use rng::random_seed;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! The random source behind jitter: small, fast, replayable, not for secrets.
+//! The random source behind jitter and seeded schedulers: small, fast, replayable, not for secrets.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -24,16 +24,16 @@ pub fn random_seed() -> u64 {
 ///
 /// Source: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
 #[derive(Debug, Clone)]
-pub(super) struct SplitMix64 {
+pub(crate) struct SplitMix64 {
     state: u64,
 }
 
 impl SplitMix64 {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
-    const fn next_u64(&mut self) -> u64 {
+    pub(crate) const fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

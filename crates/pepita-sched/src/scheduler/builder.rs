@@ -28,6 +28,7 @@ pub struct SchedulerBuilder {
     stack_bytes: Option<usize>,
     pins: bool,
     queue_capacity: Option<usize>,
+    seed: Option<u64>,
 }
 
 /// Why there is no [`Scheduler`].
@@ -62,6 +63,7 @@ impl SchedulerBuilder {
             stack_bytes: None,
             pins: false,
             queue_capacity: None,
+            seed: None,
         }
     }
 
@@ -113,12 +115,45 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Has one worker, whatever [`workers`](Self::workers) says, that makes its choices by numbers which follow from `seed`: for
+    /// tests, that can then be run in many orders, and again in the one that failed.
+    ///
+    /// Each choice is one that thieves might have made for it: the second closure of a [`join`](fn@super::join) may be run before
+    /// the first, a waiting closure or a job of a scope before an older one or before a newer one, and a loop is cut somewhere and its
+    /// parts are run in any order. What runs is never interrupted for something else, so mistakes that take two threads at the same
+    /// time do not show.
+    ///
+    /// One call of [`install`](Scheduler::install) on a new scheduler does the same each time, as long as the code that it runs
+    /// does. Closures that other threads spawn meanwhile are found by the worker when they come.
+    ///
+    /// ```
+    /// use pepita_sched::scheduler::{Scheduler, join};
+    /// use std::sync::Mutex;
+    ///
+    /// let order = |seed| {
+    ///     let seen = Mutex::new(Vec::new());
+    ///     let see = |name| seen.lock().unwrap().push(name);
+    ///     let scheduler = Scheduler::builder().deterministic(seed).start().unwrap();
+    ///     scheduler.install(|| join(|| see("first"), || see("second")));
+    ///     seen.into_inner().unwrap()
+    /// };
+    /// assert_eq!(order(1), order(1));
+    /// assert!((0..64).any(|seed| order(seed) == ["second", "first"]));
+    /// ```
+    pub fn deterministic(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
     /// [`SchedulerBuildError`] for a setting that cannot be, and if the system refuses a thread or its CPU.
     pub fn start(self) -> Result<Scheduler, SchedulerBuildError> {
-        let count = self.workers.unwrap_or_else(default_workers);
+        let count = match self.seed {
+            Some(_) => 1,
+            None => self.workers.unwrap_or_else(default_workers),
+        };
         if count == 0 {
             return Err(SchedulerBuildError::NoWorkers);
         }
@@ -134,6 +169,7 @@ impl SchedulerBuilder {
             name: &self.name,
             stack_bytes: self.stack_bytes,
             cpus: &cpus,
+            seed: self.seed,
         };
         let workers = Workers::start(&setup).map_err(|error| match error {
             StartError::Thread(error) => SchedulerBuildError::Thread(error),

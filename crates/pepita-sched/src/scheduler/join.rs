@@ -43,13 +43,24 @@ impl<B: FnOnce() -> R, R> Frame<B, R> {
         // SAFETY: the address was noted together with this function, and is a frame's of this type.
         let frame = unsafe { &*frame.cast::<Self>() };
         // SAFETY: once: this is the thief.
-        let closure = unsafe { frame.take() };
+        unsafe { frame.run() };
+        // SAFETY: the frame was on offer, so its header is written.
+        unsafe { frame.header() }.latch.set()
+    }
+
+    /// Runs the closure, and keeps what comes of it.
+    ///
+    /// # Safety
+    /// Once for each frame, and before its latch is set.
+    #[inline(never)]
+    unsafe fn run(&self) {
+        // SAFETY: once, by the caller's word.
+        let closure = unsafe { self.take() };
         // The panic goes on in the owner, which is who could see what it left half done.
         let result = catch_unwind(AssertUnwindSafe(closure));
         // SAFETY: result-set: nobody else uses the place before the latch is set.
-        unsafe { (*frame.result.get()).write(result) };
-        // SAFETY: the frame was on offer, so its header is written.
-        unsafe { frame.header() }.latch.set()
+        let place = unsafe { &mut *self.result.get() };
+        place.write(result);
     }
 
     /// The closure.
@@ -76,7 +87,7 @@ impl<B: FnOnce() -> R, R> Frame<B, R> {
     /// What the thief made of it.
     ///
     /// # Safety
-    /// Once, and after the latch was set.
+    /// Once, and after the latch was set or [`run`](Self::run) has returned here.
     unsafe fn result(&self) -> Caught<R> {
         // SAFETY: result-set.
         let result = unsafe { &*self.result.get() };
@@ -90,13 +101,15 @@ struct Noted<'a, B: FnOnce() -> R, R> {
     frame: &'a Frame<B, R>,
     /// Where it is noted; `None` outside of workers, and where it is too deep.
     at: Option<(&'a Local, usize)>,
+    /// It has been run here, before the first.
+    is_done: bool,
 }
 
 impl<B: FnOnce() -> R, R> Noted<'_, B, R> {
     /// Ends the note; says whether the closure is here.
     fn is_here(&self) -> bool {
-        self.at
-            .is_none_or(|(local, place)| local.board().pop(place))
+        let is_back = |(local, place): (&Local, usize)| local.board().pop(place);
+        !self.is_done && self.at.is_none_or(is_back)
     }
 
     /// Waits for the thief.
@@ -106,7 +119,7 @@ impl<B: FnOnce() -> R, R> Noted<'_, B, R> {
             // SAFETY: it was on offer.
             local.wait_for(unsafe { self.frame.header() }, place);
         }
-        // SAFETY: the latch is set, and each frame is waited for once.
+        // SAFETY: the latch is set, or it was run here, and each frame is waited for once.
         unsafe { self.frame.result() }
     }
 }
@@ -137,7 +150,12 @@ where
     local::with(|local| {
         let frame = Frame::new(b);
         let address = NonNull::from(&frame).cast::<Header>().as_ptr();
-        let at = local.and_then(|local| {
+        let is_done = local.is_some_and(Local::flips);
+        if is_done {
+            // SAFETY: once: it is not noted.
+            unsafe { frame.run() };
+        }
+        let at = local.filter(|_| !is_done).and_then(|local| {
             // SAFETY: `local` is the calling thread's. The frame stays here until it was popped or its latch is set, also
             // when `a` panics; its parts are `Send`.
             let place = unsafe {
@@ -147,7 +165,11 @@ where
             };
             place.map(|place| (local, place))
         });
-        let noted = Noted { frame: &frame, at };
+        let noted = Noted {
+            frame: &frame,
+            at,
+            is_done,
+        };
         if let Some((local, _)) = at {
             local.beat();
         }

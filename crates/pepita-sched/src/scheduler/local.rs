@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::appetite::{Appetite, PATIENCE};
 use super::deck::{Deck, OwnDeck};
+use super::dice::Dice;
 use super::frames::{Allowance, Board, Header, Taken};
 use super::job::Job;
 use super::latch::Latch;
@@ -48,6 +49,8 @@ pub(super) struct Local {
     appetite: Appetite,
     /// How many closures it took of another worker, and when.
     stolen: Cell<Option<(usize, Instant)>>,
+    /// Decides what comes first, if the scheduler is deterministic.
+    dice: Option<Dice>,
 }
 
 thread_local! {
@@ -143,7 +146,7 @@ pub(super) fn pause() {
 }
 
 impl Local {
-    pub(super) fn new(index: usize, own: OwnDeck, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(index: usize, own: OwnDeck, shared: Arc<Shared>, seed: Option<u64>) -> Self {
         Self {
             index,
             board: shared.boards[index].clone(),
@@ -156,6 +159,7 @@ impl Local {
             looted: Cell::new(Instant::now()),
             appetite: Appetite::default(),
             stolen: Cell::new(None),
+            dice: seed.map(Dice::new),
         }
     }
 
@@ -170,7 +174,10 @@ impl Local {
         }
         self.board.begin();
         CURRENT.set(&raw const self);
-        ALLOWANCE.set(self.board.allowance());
+        // Where dice decide, every join is looked at.
+        if self.dice.is_none() {
+            ALLOWANCE.set(self.board.allowance());
+        }
         let leave = Leave;
         live(&self);
         drop(leave);
@@ -197,6 +204,28 @@ impl Local {
     #[inline]
     pub(super) fn record(&self) -> &Record {
         &self.shared.records[self.index]
+    }
+
+    pub(super) fn dice(&self) -> Option<&Dice> {
+        self.dice.as_ref()
+    }
+
+    /// Whether something is done now that would be done later, as a thief would.
+    #[inline]
+    pub(super) fn flips(&self) -> bool {
+        self.dice.as_ref().is_some_and(Dice::flip)
+    }
+
+    /// Takes a job of an own deck: the newest, or where dice say so the oldest, as a thief would. A look in vain, of which there may be any
+    /// number, throws none.
+    #[inline]
+    pub(super) fn pop_of(&self, own: &OwnDeck, added: impl FnOnce()) -> Option<Job> {
+        let oldest = if self.dice.is_some() && !own.shared.is_empty() && self.flips() {
+            own.pop_oldest_of_backlog().or_else(|| own.pop_oldest())
+        } else {
+            None
+        };
+        oldest.or_else(|| own.pop(added))
     }
 
     pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
@@ -423,7 +452,7 @@ mod tests {
     #[test]
     fn jobs_are_given_back_at_once_to_who_sleeps_and_after_a_while_to_who_asks() {
         let (shared, mut own) = Shared::new(3);
-        let local = Local::new(0, own.remove(0), Arc::new(shared));
+        let local = Local::new(0, own.remove(0), Arc::new(shared), None);
         let deck = own.remove(0).shared.clone();
         let loots = |since| {
             local.looted.set(since);

@@ -13,8 +13,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::dice::Dice;
 use super::join::join_sure;
-use super::local;
+use super::local::{self, Local};
 use super::rest::Rest;
 
 /// A loop that is over in this time is not shared: the way to another worker takes as long.
@@ -207,6 +208,28 @@ where
     }
 }
 
+impl<L, C, R> Loop<L, C>
+where
+    L: Fn(Range<usize>) -> R,
+    C: Fn(R, R) -> R,
+{
+    /// Runs a range in parts, and in an order, that dice decide.
+    fn dealt(&self, range: Range<usize>, dice: &Dice, depth: u32) -> R {
+        let Some(cut) = dice.cut(range.len(), depth) else {
+            return (self.leaf)(range);
+        };
+        let middle = range.start + cut;
+        let run = |range| self.dealt(range, dice, depth + 1);
+        let (left, right) = if dice.flip() {
+            let right = run(middle..range.end);
+            (run(range.start..middle), right)
+        } else {
+            (run(range.start..middle), run(middle..range.end))
+        };
+        (self.combine)(left, right)
+    }
+}
+
 /// Runs `leaf` with parts of `0..count`, which together are all of it, and makes one result of theirs by `combine`, from left to
 /// right; `None` if `count` is 0.
 pub(super) fn run<R: Send>(
@@ -226,6 +249,10 @@ pub(super) fn run<R: Send>(
         base: 0,
         has_panicked: AtomicBool::new(false),
     };
+    let dealt = |local: Option<&Local>| Some(all.dealt(0..count, local?.dice()?, 0));
+    if let Some(result) = local::with(dealt) {
+        return Some(result);
+    }
     let mut result = None;
     while all.base < count {
         let length = (count - all.base).min(PIECE);

@@ -12,6 +12,7 @@ mod builder;
 mod cell;
 mod deck;
 mod deque;
+mod dice;
 mod entry;
 mod frames;
 mod handle;

@@ -209,7 +209,11 @@ impl<'scope> Scope<'scope> {
                     workers.sleep.added();
                 }
             };
-            if let Some(job) = own.pop(added) {
+            let job = match local {
+                Some(local) => local.pop_of(own, added),
+                None => own.pop(added),
+            };
+            if let Some(job) = job {
                 if let Some(record) = record {
                     record.runs();
                 }

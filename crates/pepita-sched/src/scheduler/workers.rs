@@ -57,6 +57,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) stack_bytes: Option<usize>,
     /// To which they are bound in turn, if there are any.
     pub(crate) cpus: &'a [usize],
+    /// One worker whose choices follow from this.
+    pub(crate) seed: Option<u64>,
 }
 
 impl<'a> Setup<'a> {
@@ -67,6 +69,7 @@ impl<'a> Setup<'a> {
             name,
             stack_bytes: None,
             cpus: &[],
+            seed: None,
         }
     }
 }
@@ -114,7 +117,7 @@ impl Workers {
             threads: Mutex::default(),
         };
         for (index, own) in own.into_iter().enumerate() {
-            let local = Local::new(index, own, shared.clone());
+            let local = Local::new(index, own, shared.clone(), setup.seed);
             workers.start_one(setup, local)?;
         }
         Ok(Arc::new(workers))
@@ -330,7 +333,8 @@ const PICKS: u32 = 16;
 #[inline]
 fn take(local: &Local, picks: &mut u32) -> Option<Job> {
     // Most picks are of this kind, and a small job is moved about as little as can be.
-    if *picks % (PICKS / 2) != PICKS / 2 - 1 && local.shared().is_without(Priority::High) {
+    let is_usual = *picks % (PICKS / 2) != PICKS / 2 - 1 && local.dice().is_none();
+    if is_usual && local.shared().is_without(Priority::High) {
         let newest = local.own().pop_newest();
         if newest.is_some() {
             *picks = picks.wrapping_add(1);
@@ -352,7 +356,13 @@ fn take_in_order(local: &Local, picks: u32) -> Option<Job> {
         Priority::Normal if picks % (PICKS / 2) == PICKS / 2 - 1 => {
             take_in_turn(local, picks / PICKS)
         }
-        Priority::Normal => take_normal(local),
+        Priority::Normal => match local.dice() {
+            // A look in vain, of which there may be any number, throws none.
+            Some(dice) if local.shared().has_normal() && dice.flip() => {
+                take_in_turn(local, dice.quarter())
+            }
+            _ => take_normal(local),
+        },
         _ => queued(local.shared(), priority),
     })
 }
@@ -425,6 +435,13 @@ impl Shared {
     #[inline]
     fn is_without(&self, priority: Priority) -> bool {
         self.queues[priority as usize].is_empty()
+    }
+
+    /// Whether a job of normal priority waits that is of no scope.
+    fn has_normal(&self) -> bool {
+        !self.is_without(Priority::Normal)
+            || !self.outside.is_empty()
+            || !self.own.iter().all(|own| own.is_empty())
     }
 
     fn has_work(&self) -> bool {
