@@ -19,11 +19,21 @@ use super::local::{self, Local};
 use super::rest::Rest;
 
 /// A loop that is over in this time is not shared: the way to another worker takes as long.
-const ALONE: Duration = Duration::from_micros(3);
+const ALONE: Duration = Duration::from_micros(4);
+
+/// About what a look at the clock takes.
+const LOOK: Duration = Duration::from_nanos(20);
+
+/// Elements that take so long say how long others take: roughly, and well.
+const HINTING: Duration = Duration::from_nanos(20);
+const TELLING: Duration = Duration::from_nanos(150);
 
 /// The least time and the most time that a block should take: about what a thief costs, and how long one may wait to be heard.
-const SHORTEST: Duration = Duration::from_micros(1);
+const SHORTEST: Duration = Duration::from_nanos(500);
 const LONGEST: Duration = Duration::from_micros(16);
+
+/// A half of fewer blocks is run by its helper alone.
+const SMALL: u32 = 4;
 
 /// Loops with fewer elements are shared without a look at how long an element takes.
 const FEW: usize = 16;
@@ -55,7 +65,11 @@ impl Drop for Alarm<'_> {
 
 /// How many elements a block has.
 struct Pace {
+    /// When the clock was looked at last.
     begin: Instant,
+    /// How many elements had their time looked at then, and how many were run since.
+    timed: u32,
+    untimed: u32,
     least: u32,
     most: u32,
 }
@@ -64,17 +78,30 @@ impl Pace {
     fn new(least: u32) -> Self {
         Self {
             begin: Instant::now(),
+            timed: 0,
+            untimed: 0,
             least,
             most: least.saturating_mul(16),
         }
     }
 
-    /// A block of `count` has ended: says how many the next one has, by how long an element took. What follows may take much
-    /// longer than what was, so blocks grow by steps.
-    fn learn(&mut self, count: u32) {
+    /// A block of `count` has ended. Looks at the clock when that is worth it: blocks become small at the end of a loop.
+    fn note(&mut self, count: u32) {
+        self.untimed += count;
+        if self.untimed > self.timed / 2 {
+            self.learn();
+        }
+    }
+
+    /// Says how many elements the next block has, by how long one took. What follows may take much longer than what was, so blocks
+    /// grow by steps. Gives how long it was since the last look.
+    fn learn(&mut self) -> Duration {
         let now = Instant::now();
-        let took = u64::try_from((now - self.begin).as_nanos()).unwrap_or(u64::MAX);
+        let elapsed = now - self.begin;
+        let took = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let count = mem::take(&mut self.untimed);
         self.begin = now;
+        self.timed = count;
         let fit = |time: Duration| {
             let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             let fit = time.saturating_mul(u64::from(count)) / took.max(1);
@@ -84,10 +111,11 @@ impl Pace {
         };
         self.least = fit(SHORTEST);
         self.most = fit(LONGEST);
+        elapsed
     }
 
     fn size(&self, left: u32) -> u32 {
-        (left / 8).clamp(self.least, self.most.max(self.least))
+        (left / 3).clamp(self.least, self.most.max(self.least))
     }
 }
 
@@ -137,23 +165,24 @@ where
         let mut least = 1;
         if left as usize >= FEW {
             // How long does an element take? A few say it, unless they are over before the clock has moved.
-            let mut count = (left / 64).clamp(1, 8);
+            let mut count = (left / 64).clamp(1, 16);
+            let mut pace = Pace::new(1);
             loop {
-                let mut pace = Pace::new(1);
-                let begin = pace.begin;
                 let end = range.start + count;
                 result = self.both(result, Some(self.part(range.start..end)));
                 range.start = end;
-                pace.learn(count);
-                let took = pace.begin - begin;
+                pace.untimed = count;
+                let took = pace.learn().saturating_sub(LOOK);
                 let left = range.end - end;
-                if took * (left / count) < ALONE {
-                    return match left {
-                        0 => result,
-                        _ => self.both(result, Some(self.part(range))),
-                    };
+                if left == 0 {
+                    return result;
                 }
-                if took >= SHORTEST {
+                let all = took.as_nanos() * u128::from(left) / u128::from(count);
+                let (hints, tells) = (took >= HINTING, took >= TELLING);
+                if hints && all < ALONE.as_nanos() {
+                    return self.both(result, Some(self.part(range)));
+                }
+                if tells || (hints && all >= ALONE.as_nanos() * 4) {
                     least = pace.least;
                     break;
                 }
@@ -169,6 +198,7 @@ where
 
     /// Runs a range together with who helps.
     fn shared(&self, range: Range<u32>, least: u32) -> Option<R> {
+        let least = least.max(1);
         let rest = Rest::new(&range, least);
         let (left, right) = join_sure(|| self.work(&rest, least), || self.help(&rest));
         self.both(left, right)
@@ -184,7 +214,7 @@ where
         {
             let count = block.end - block.start;
             result = self.both(result, Some(self.part(block)));
-            pace.learn(count);
+            pace.note(count);
             rest.set_least(pace.least);
             local::look_around();
         }
@@ -199,8 +229,13 @@ where
         while !self.has_panicked.load(Ordering::Relaxed)
             && let Some(half) = rest.halve()
         {
+            let least = rest.least();
+            let more = if half.end - half.start < least.saturating_mul(SMALL) {
+                Some(self.part(half))
+            } else {
+                self.shared(half, least / 4)
+            };
             // It lies left of the one before.
-            let more = self.shared(half, 1);
             result = self.both(more, result);
         }
         mem::forget(alarm);

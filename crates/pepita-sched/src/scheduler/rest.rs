@@ -72,11 +72,16 @@ impl Rest {
 
     /// Takes the second half, if both are worth it.
     pub(super) fn halve(&self) -> Option<Range<u32>> {
-        let least = self.least.load(Ordering::Relaxed).max(1);
+        let least = self.least().max(1);
         self.cut(|Range { start, end }| {
             let half = (end - start) / 2;
             (half >= least).then_some([start..end - half, end - half..end])
         })
+    }
+
+    /// What a half must have at least.
+    pub(super) fn least(&self) -> u32 {
+        self.least.load(Ordering::Relaxed)
     }
 
     /// Sets what a half must have at least.
