@@ -87,7 +87,8 @@ impl SchedulerBuilder {
     }
 
     /// Binds each worker to one of the CPUs that the calling thread may use, in their order; if there are more workers than CPUs,
-    /// some share one. Programs that tasks start inherit the CPU of their worker.
+    /// some share one. Programs that tasks start inherit the CPU of their worker. On a host with several NUMA nodes each worker then
+    /// looks for work with those of its own node first, and with the farthest last.
     ///
     /// That is worth it where nothing else runs: else a bound worker waits for its CPU while others are free.
     pub fn pinned(mut self) -> Self {

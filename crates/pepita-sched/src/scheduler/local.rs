@@ -15,6 +15,7 @@ use super::frames::{Allowance, Board, Header, Taken};
 use super::job::Job;
 use super::latch::Latch;
 use super::metrics::Record;
+use super::nearness::victims;
 use super::patience::Patience;
 use super::workers::Shared;
 
@@ -32,6 +33,8 @@ const ASK_ROUNDS: u32 = 10;
 /// * *mine*: the address in [`CURRENT`] is that of a `Local` in a frame of this thread that has not returned.
 pub(super) struct Local {
     index: usize,
+    /// The other workers, in the order in which this one goes to them.
+    victims: Box<[usize]>,
     board: Arc<Board>,
     /// Closures that this worker spawned, and those that it took together from outside or from another worker.
     own: OwnDeck,
@@ -146,9 +149,17 @@ pub(super) fn pause() {
 }
 
 impl Local {
-    pub(super) fn new(index: usize, own: OwnDeck, shared: Arc<Shared>, seed: Option<u64>) -> Self {
+    /// Worker `index`, to which others are as far as `distance` says.
+    pub(super) fn new(
+        index: usize,
+        own: OwnDeck,
+        shared: Arc<Shared>,
+        seed: Option<u64>,
+        distance: impl Fn(usize, usize) -> u32,
+    ) -> Self {
         Self {
             index,
+            victims: victims(index, shared.boards.len(), distance),
             board: shared.boards[index].clone(),
             own,
             patience: Patience::new(shared.boards.len()),
@@ -263,9 +274,8 @@ impl Local {
     pub(super) fn loots_scopes(&self) -> bool {
         let decks = &self.shared.decks;
         let mut loot = self.loot.borrow_mut();
-        let mut others = (1..decks.len()).map(|step| (self.index + step) % decks.len());
-        let finds = others.any(|other| {
-            decks[other].steal(&mut loot, &self.appetite);
+        let finds = self.victims.iter().any(|other| {
+            decks[*other].steal(&mut loot, &self.appetite);
             !loot.is_empty()
         });
         if finds {
@@ -318,8 +328,8 @@ impl Local {
         let all = &self.shared.own;
         // Nothing is in it between two looks for work.
         let mut loot = self.loot.borrow_mut();
-        for step in 1..all.len() {
-            all[(self.index + step) % all.len()].steal(&mut loot, &self.appetite);
+        for other in &self.victims {
+            all[*other].steal(&mut loot, &self.appetite);
             if !loot.is_empty() {
                 self.stolen.set(Some((loot.len(), Instant::now())));
                 self.record().steals();
@@ -382,9 +392,8 @@ impl Local {
 
     /// A frame that another worker offers; if there is none, all are asked for one.
     pub(super) fn take_frame(&self) -> Option<Taken> {
-        let boards = &self.shared.boards;
-        let others = || (1..boards.len()).map(|step| (self.index + step) % boards.len());
-        let taken = others().find_map(|other| self.take_from(other));
+        let mut others = self.victims.iter();
+        let taken = others.find_map(|other| self.take_from(*other));
         if taken.is_none() && self.patience.asks() {
             self.ask_all();
         }
@@ -452,7 +461,7 @@ mod tests {
     #[test]
     fn jobs_are_given_back_at_once_to_who_sleeps_and_after_a_while_to_who_asks() {
         let (shared, mut own) = Shared::new(3);
-        let local = Local::new(0, own.remove(0), Arc::new(shared), None);
+        let local = Local::new(0, own.remove(0), Arc::new(shared), None, |_, _| 0);
         let deck = own.remove(0).shared.clone();
         let loots = |since| {
             local.looted.set(since);

@@ -23,6 +23,7 @@ mod latch;
 mod local;
 mod loops;
 mod metrics;
+mod nearness;
 mod offer;
 mod parallel;
 mod patience;

@@ -1,6 +1,7 @@
 //! The worker threads and their queues.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -14,6 +15,7 @@ use super::frames::{Board, Taken};
 use super::job::Job;
 use super::local::{self, Local};
 use super::metrics::{Metrics, Record};
+use super::nearness::{NODES, Topology};
 use super::sleep::Sleep;
 use crate::task::Priority;
 
@@ -72,6 +74,12 @@ impl<'a> Setup<'a> {
             seed: None,
         }
     }
+
+    /// To which CPU a worker is bound.
+    fn cpu_of(&self, worker: usize) -> Option<usize> {
+        let turn = worker.checked_rem(self.cpus.len())?;
+        self.cpus.get(turn).copied()
+    }
 }
 
 /// Why workers do not start.
@@ -116,8 +124,16 @@ impl Workers {
             shared: shared.clone(),
             threads: Mutex::default(),
         };
+        let topology = match setup.cpus {
+            [] => Topology::default(),
+            _ => Topology::read(Path::new(NODES)),
+        };
+        let distance = |from, to| {
+            let cpus = setup.cpu_of(from).zip(setup.cpu_of(to));
+            cpus.map_or(0, |(from, to)| topology.distance(from, to))
+        };
         for (index, own) in own.into_iter().enumerate() {
-            let local = Local::new(index, own, shared.clone(), setup.seed);
+            let local = Local::new(index, own, shared.clone(), setup.seed, distance);
             workers.start_one(setup, local)?;
         }
         Ok(Arc::new(workers))
@@ -129,8 +145,7 @@ impl Workers {
         if let Some(bytes) = setup.stack_bytes {
             thread = thread.stack_size(bytes);
         }
-        let mut cpus = setup.cpus.iter().cycle();
-        let cpu = cpus.nth(index % setup.cpus.len().max(1)).copied();
+        let cpu = setup.cpu_of(index);
         let (sender, bound) = mpsc::sync_channel(1);
         let live = move || {
             let result = cpu.map_or(Ok(()), bind);
