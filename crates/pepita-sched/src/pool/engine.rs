@@ -58,7 +58,7 @@ pub(super) struct Lane {
 impl Lane {
     fn new(executor: Arc<dyn Executor>, workers: Arc<Workers>) -> Self {
         let name = Arc::from(executor.name());
-        let running = (0..workers.len()).map(|_| Mutex::default()).collect();
+        let running = (0..workers.most()).map(|_| Mutex::default()).collect();
         Self {
             executor,
             name,

@@ -24,6 +24,7 @@ use super::workers::{Setup, StartError, Workers};
 #[must_use = "a builder does nothing until `start`"]
 pub struct SchedulerBuilder {
     workers: Option<usize>,
+    max_workers: Option<usize>,
     name: String,
     stack_bytes: Option<usize>,
     pins: bool,
@@ -38,6 +39,14 @@ pub enum SchedulerBuildError {
     /// Nobody would run anything.
     #[error("a scheduler needs at least one worker")]
     NoWorkers,
+    /// More workers than there may be.
+    #[error("a scheduler of up to {most} workers cannot have {count}")]
+    TooManyWorkers {
+        /// How many there are to be.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// No closure could be spawned.
     #[error("a queue with a capacity of 0 takes no closure")]
     NoCapacity,
@@ -59,6 +68,7 @@ impl SchedulerBuilder {
     pub(super) fn new() -> Self {
         Self {
             workers: None,
+            max_workers: None,
             name: "pepita".to_owned(),
             stack_bytes: None,
             pins: false,
@@ -70,6 +80,15 @@ impl SchedulerBuilder {
     /// Sets how many worker threads there are; one for each CPU that this process may use when left out.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
+        self
+    }
+
+    /// Sets how many workers there may be: so many can [`resize`](Scheduler::resize) have, and those above take the places of others in
+    /// [blocking sections](super::blocking()). As many as there are when left out.
+    ///
+    /// Their threads are started with the others, and sleep until they are needed.
+    pub fn max_workers(mut self, workers: usize) -> Self {
+        self.max_workers = Some(workers);
         self
     }
 
@@ -158,6 +177,13 @@ impl SchedulerBuilder {
         if count == 0 {
             return Err(SchedulerBuildError::NoWorkers);
         }
+        let most = match self.seed {
+            Some(_) => 1,
+            None => self.max_workers.unwrap_or(count),
+        };
+        if most < count {
+            return Err(SchedulerBuildError::TooManyWorkers { count, most });
+        }
         if self.queue_capacity == Some(0) {
             return Err(SchedulerBuildError::NoCapacity);
         }
@@ -167,6 +193,7 @@ impl SchedulerBuilder {
         let cpus = if self.pins { cpus()? } else { Vec::new() };
         let setup = Setup {
             count,
+            most,
             name: &self.name,
             stack_bytes: self.stack_bytes,
             cpus: &cpus,

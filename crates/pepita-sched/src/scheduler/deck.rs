@@ -256,12 +256,12 @@ impl Decks {
         all.iter().take(depth).find_map(find)
     }
 
-    /// Takes jobs of the outermost scope that has one into `loot`, which is empty.
-    pub(super) fn steal(&self, loot: &mut Vec<Job>, appetite: &Appetite) {
+    /// Takes jobs of the outermost scope that has one into `loot`, which is empty; gives the deck of that scope.
+    pub(super) fn steal(&self, loot: &mut Vec<Job>, appetite: &Appetite) -> Option<Arc<Deck>> {
         self.find(|deck| {
             deck.steal(loot, appetite);
-            (!loot.is_empty()).then_some(())
-        });
+            (!loot.is_empty()).then(|| deck.clone())
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -297,6 +297,15 @@ impl Board {
         latch.is_asleep().then_some((latch, thread))
     }
 
+    /// Wakes who waits for the job that this worker runs, if that one sleeps.
+    pub(super) fn rouse_host(&self) {
+        if let Some((latch, thread)) = self.sleeping_host()
+            && latch.rouse()
+        {
+            thread.unpark();
+        }
+    }
+
     /// Puts the oldest frame on offer if somebody wants it; called after one was noted. `may_call` says whether a worker
     /// sleeps while nobody searches; `call` wakes one.
     pub(super) fn beat(&self, may_call: impl Fn() -> bool, call: impl FnOnce()) {

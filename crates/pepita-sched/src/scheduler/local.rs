@@ -47,11 +47,15 @@ pub(super) struct Local {
     /// Jobs on their way from another worker; empty between two looks for work. Those of a scope stay here until they are run or
     /// given back, the others go to the own deck.
     loot: RefCell<Vec<Job>>,
+    /// Where the jobs of a scope come from that it holds.
+    looted_from: RefCell<Option<Arc<Deck>>>,
     /// Since when it holds jobs of a scope.
     looted: Cell<Instant>,
     appetite: Appetite,
     /// How many closures it took of another worker, and when.
     stolen: Cell<Option<(usize, Instant)>>,
+    /// Is in a blocking section.
+    is_blocked: Cell<bool>,
     /// Decides what comes first, if the scheduler is deterministic.
     dice: Option<Dice>,
 }
@@ -121,7 +125,7 @@ pub(super) fn is_worker() -> bool {
 
 /// How many workers the calling one is of; 1 outside.
 pub(super) fn workers() -> usize {
-    with(|local| local.map_or(1, |local| local.shared.boards.len()))
+    with(|local| local.map_or(1, |local| local.shared.crew.wanted()))
 }
 
 /// What a join does before it begins: puts something on offer if somebody wants it.
@@ -167,9 +171,11 @@ impl Local {
             depth: Cell::new(0),
             decks: RefCell::default(),
             loot: RefCell::default(),
+            looted_from: RefCell::default(),
             looted: Cell::new(Instant::now()),
             appetite: Appetite::default(),
             stolen: Cell::new(None),
+            is_blocked: Cell::new(false),
             dice: seed.map(Dice::new),
         }
     }
@@ -274,14 +280,51 @@ impl Local {
     pub(super) fn loots_scopes(&self) -> bool {
         let decks = &self.shared.decks;
         let mut loot = self.loot.borrow_mut();
-        let finds = self.victims.iter().any(|other| {
-            decks[*other].steal(&mut loot, &self.appetite);
-            !loot.is_empty()
-        });
+        let mut others = self.victims.iter();
+        let from = others.find_map(|other| decks[*other].steal(&mut loot, &self.appetite));
+        let finds = from.is_some();
         if finds {
+            self.looted_from.replace(from);
             self.record().steals();
         }
         finds
+    }
+
+    /// A blocking section begins: gives away what others can do, and lends the slot. `false` inside of another section.
+    pub(super) fn begins_section(&self) -> bool {
+        if self.is_blocked.replace(true) {
+            return false;
+        }
+        let mut loot = self.loot.borrow_mut();
+        if let Some(deck) = self.looted_from.borrow().as_ref() {
+            deck.add(loot.drain(..));
+        }
+        drop(loot);
+        self.board.ask();
+        self.beat();
+        // Who sleeps sees what was given, or is woken.
+        self.shared.sleep.added();
+        self.board.rouse_host();
+        self.shared.crew.lend();
+        true
+    }
+
+    /// The section has ended.
+    pub(super) fn ends_section(&self) {
+        self.is_blocked.set(false);
+        self.shared.crew.reclaim();
+    }
+
+    /// Has other workers take what waits for this one, which goes out.
+    pub(super) fn hands_over(&self) {
+        let oldest = || {
+            let backlog = self.own.pop_oldest_of_backlog();
+            backlog.or_else(|| self.own.pop_oldest())
+        };
+        while let Some(job) = oldest() {
+            self.shared.add_outside(job);
+        }
+        self.shared.sleep.added();
     }
 
     /// Runs the jobs of a scope that were taken.
@@ -460,7 +503,7 @@ mod tests {
 
     #[test]
     fn jobs_are_given_back_at_once_to_who_sleeps_and_after_a_while_to_who_asks() {
-        let (shared, mut own) = Shared::new(3);
+        let (shared, mut own) = Shared::new(3, 3);
         let local = Local::new(0, own.remove(0), Arc::new(shared), None, |_, _| 0);
         let deck = own.remove(0).shared.clone();
         let loots = |since| {

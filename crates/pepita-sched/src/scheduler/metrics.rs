@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Of each worker, by its index.
+    /// Of each worker, by its index, those [to spare](super::SchedulerBuilder::max_workers) too.
     pub workers: Vec<WorkerMetrics>,
     /// Closures and tasks from outside, and those of high or low priority, that wait for any worker.
     pub queued: usize,

@@ -8,8 +8,10 @@
 
 mod appetite;
 mod backlog;
+mod blocking;
 mod builder;
 mod cell;
+mod crew;
 mod deck;
 mod deque;
 mod dice;
@@ -38,6 +40,7 @@ mod workers;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+pub use blocking::blocking;
 pub use builder::{SchedulerBuildError, SchedulerBuilder};
 pub(crate) use cell::OneShot;
 pub use deque::{Stealer, WorkerDeque};
@@ -313,6 +316,31 @@ impl Scheduler {
         }
     }
 
+    /// Sets how many workers it has, from 1 to [`max_workers`](SchedulerBuilder::max_workers), while it runs. A worker that is one too
+    /// many goes when it has ended what it runs, and others take what waited for it.
+    ///
+    /// How many tasks run at the same time stays as it was with the first one.
+    ///
+    /// # Errors
+    /// [`ResizeError`] for another number.
+    ///
+    /// ```
+    /// use pepita_sched::scheduler::Scheduler;
+    ///
+    /// let scheduler = Scheduler::builder().workers(1).max_workers(4).start()?;
+    /// scheduler.resize(4)?;
+    /// assert_eq!(scheduler.num_workers(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resize(&self, workers: usize) -> Result<(), ResizeError> {
+        let most = self.workers.most();
+        if workers == 0 || workers > most {
+            return Err(ResizeError { workers, most });
+        }
+        self.workers.resize(workers);
+        Ok(())
+    }
+
     /// How many workers it has.
     #[must_use]
     pub fn num_workers(&self) -> usize {
@@ -341,7 +369,7 @@ impl Scheduler {
         self.workers.metrics()
     }
 
-    /// For each worker, how many jobs it holds: those in its own queue, and the one it runs.
+    /// For each worker, those [to spare](SchedulerBuilder::max_workers) too, how many jobs it holds: those in its own queue, and the one it runs.
     #[must_use]
     pub fn worker_loads(&self) -> Vec<usize> {
         self.workers.loads()
@@ -373,6 +401,16 @@ impl fmt::Debug for Scheduler {
             .field("pending_tasks", &self.pending_tasks())
             .finish_non_exhaustive()
     }
+}
+
+/// A scheduler cannot have so many workers; see [`Scheduler::resize`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a scheduler of 1 to {most} workers cannot have {workers}")]
+pub struct ResizeError {
+    /// How many were asked for.
+    pub workers: usize,
+    /// How many there may be.
+    pub most: usize,
 }
 
 /// Names a worker of a scheduler, counted from 0.

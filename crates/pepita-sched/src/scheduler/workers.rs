@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_deque::Injector;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::crew::Crew;
 use super::deck::{Deck, Decks, OwnDeck};
 use super::deque::until_settled;
 use super::frames::{Board, Taken};
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) decks: Vec<Decks>,
     pub(super) records: Vec<Record>,
     pub(super) sleep: Sleep,
+    pub(super) crew: Crew,
     stopping: AtomicBool,
     /// What waits is dropped, not run.
     aborting: AtomicBool,
@@ -54,6 +56,8 @@ pub(super) struct Shared {
 pub(crate) struct Setup<'a> {
     /// How many.
     pub(crate) count: usize,
+    /// How many there may be at the most.
+    pub(crate) most: usize,
     /// Their threads are `name-0`, `name-1`, ….
     pub(crate) name: &'a str,
     pub(crate) stack_bytes: Option<usize>,
@@ -68,6 +72,7 @@ impl<'a> Setup<'a> {
     pub(crate) fn plain(count: usize, name: &'a str) -> Self {
         Self {
             count,
+            most: count,
             name,
             stack_bytes: None,
             cpus: &[],
@@ -112,13 +117,14 @@ enum Work {
     Loot,
     /// The second half of somebody's join.
     Frame(Taken),
+    /// None, as there are more workers than wanted.
+    Surplus,
 }
 
 impl Workers {
     /// Starts them.
     pub(crate) fn start(setup: &Setup<'_>) -> Result<Arc<Self>, StartError> {
-        let count = setup.count;
-        let (shared, own) = Shared::new(count);
+        let (shared, own) = Shared::new(setup.count, setup.most);
         let shared = Arc::new(shared);
         let workers = Self {
             shared: shared.clone(),
@@ -147,13 +153,19 @@ impl Workers {
         }
         let cpu = setup.cpu_of(index);
         let (sender, bound) = mpsc::sync_channel(1);
+        let is_spare = index >= setup.count;
         let live = move || {
             let result = cpu.map_or(Ok(()), bind);
             let is_bound = result.is_ok();
             // Who starts workers that are not bound does not wait for it.
             let _ = sender.send(result);
             if is_bound {
-                local.enter(work);
+                local.enter(|local| {
+                    if is_spare {
+                        local.shared().crew.stay_out();
+                    }
+                    work(local);
+                });
             }
         };
         let thread = thread.spawn(live).map_err(StartError::Thread)?;
@@ -203,7 +215,17 @@ impl Workers {
     }
 
     pub(crate) fn len(&self) -> usize {
+        self.shared.crew.wanted()
+    }
+
+    /// How many there may be.
+    pub(crate) fn most(&self) -> usize {
         self.shared.own.len()
+    }
+
+    /// Sets how many there are, from 1 to [`most`](Self::most).
+    pub(super) fn resize(&self, count: usize) {
+        self.shared.crew.resize(count);
     }
 
     /// Jobs that wait, in all queues.
@@ -248,6 +270,7 @@ impl Workers {
     /// this does not wait for itself.
     pub(crate) fn stop(&self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.crew.end();
         self.shared.sleep.wake_all();
         let current = thread::current().id();
         let threads = std::mem::take(&mut *self.threads());
@@ -269,12 +292,19 @@ impl Drop for Workers {
 /// The life of a worker.
 fn work(local: &Local) {
     let mut picks = 0_u32;
+    let crew = &local.shared().crew;
     loop {
-        while let Some(job) = take(local, &mut picks) {
+        if crew.has_surplus() {
+            crew.go_out(|| local.hands_over());
+        }
+        while !crew.has_surplus()
+            && let Some(job) = take(local, &mut picks)
+        {
             run(local, job);
         }
         match search(local, &mut picks) {
             Some(Work::Job(job)) => run(local, job),
+            Some(Work::Surplus) => {}
             Some(Work::Loot) => local.record().during(|| local.run_loot()),
             Some(Work::Frame(taken)) => {
                 local.record().steals();
@@ -313,6 +343,10 @@ fn search(local: &Local, picks: &mut u32) -> Option<Work> {
     local.begin_search();
     loop {
         for _ in 0..SEARCH_ROUNDS {
+            if shared.crew.has_surplus() {
+                shared.sleep.found(|| shared.has_work());
+                return Some(Work::Surplus);
+            }
             let work = take(local, picks).map(Work::Job);
             let work = work.or_else(|| local.loots_scopes().then_some(Work::Loot));
             if let Some(work) = work.or_else(|| local.take_frame().map(Work::Frame)) {
@@ -430,8 +464,8 @@ fn take_one(queue: &Injector<Job>) -> Option<Job> {
 }
 
 impl Shared {
-    /// For so many workers, whose decks come with it.
-    pub(super) fn new(count: usize) -> (Self, Vec<OwnDeck>) {
+    /// For so many workers, of which so many are in at first; their decks come with it.
+    pub(super) fn new(wanted: usize, count: usize) -> (Self, Vec<OwnDeck>) {
         let own: Vec<OwnDeck> = (0..count).map(|_| OwnDeck::new()).collect();
         let shared = Self {
             queues: std::array::from_fn(|_| Injector::new()),
@@ -441,10 +475,16 @@ impl Shared {
             decks: (0..count).map(|_| Decks::default()).collect(),
             records: (0..count).map(|_| Record::default()).collect(),
             sleep: Sleep::new(),
+            crew: Crew::new(wanted, count),
             stopping: AtomicBool::new(false),
             aborting: AtomicBool::new(false),
         };
         (shared, own)
+    }
+
+    /// Adds a closure for any worker; [`Sleep::added`] must follow.
+    pub(super) fn add_outside(&self, job: Job) {
+        self.outside.push(job);
     }
 
     #[inline]
