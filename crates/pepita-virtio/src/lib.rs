@@ -20,6 +20,7 @@ mod rng;
 mod shared;
 #[cfg(all(feature = "std", not(all(test, pepita_loom))))]
 mod transport;
+mod vsock;
 
 #[cfg(all(feature = "std", not(all(test, pepita_loom))))]
 pub use block::{BlockConfig, BlockError, VirtioBlock};
@@ -45,4 +46,13 @@ pub use transport::{
     Activation, Busy, Device, Interrupt, Message, Mmio, Pci, STATUS_ACKNOWLEDGE, STATUS_DRIVER,
     STATUS_DRIVER_OK, STATUS_FAILED, STATUS_FEATURES_OK, STATUS_NEEDS_RESET, Signal,
     VIRTIO_F_RING_RESET, VIRTIO_F_VERSION_1,
+};
+#[cfg(all(feature = "std", not(all(test, pepita_loom))))]
+pub use vsock::{VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, VirtioVsock, VsockListenError};
+pub use vsock::{
+    VIRTIO_VSOCK_OP_CREDIT_REQUEST, VIRTIO_VSOCK_OP_CREDIT_UPDATE, VIRTIO_VSOCK_OP_INVALID,
+    VIRTIO_VSOCK_OP_REQUEST, VIRTIO_VSOCK_OP_RESPONSE, VIRTIO_VSOCK_OP_RST, VIRTIO_VSOCK_OP_RW,
+    VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE, VIRTIO_VSOCK_SHUTDOWN_F_SEND,
+    VIRTIO_VSOCK_TYPE_SEQPACKET, VIRTIO_VSOCK_TYPE_STREAM, VSOCK_CID_HOST, VsockAddr,
+    VsockPacketHeader,
 };

@@ -15,12 +15,18 @@
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::fmt;
+#[cfg(not(all(test, pepita_loom)))]
+use std::io;
 use std::ops::Deref;
+#[cfg(not(all(test, pepita_loom)))]
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use pepita_sys::blk_mq::{Segment, Segments, ShortData};
 use pepita_sys::copy;
+#[cfg(not(all(test, pepita_loom)))]
+use pepita_sys::error::KernelError;
 use vm_memory::volatile_memory::PtrGuardMut;
 use vm_memory::{
     Address, GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress, VolatileSlice,
@@ -396,6 +402,89 @@ pub(crate) fn copy_to(
         unsafe { copy::write(host(piece), here) };
     }
     Ok(())
+}
+
+/// Sends `len` bytes of `list`, which is memory of `_ram`, from `offset` on, to the socket `to`; gives how many went.
+///
+/// # Errors
+/// What sendmsg(2) says. It does not wait, and raises no signal.
+#[cfg(not(all(test, pepita_loom)))]
+pub(crate) fn send(
+    _ram: &GuestRam,
+    to: BorrowedFd<'_>,
+    list: &[Segment],
+    offset: usize,
+    len: usize,
+) -> io::Result<usize> {
+    let (list, count) = vector_of(list, offset, len)?;
+    let message = message_of(&list, count);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: *kept* and *inside*, as in `copy_from`; the list lives as long as the calls.
+    returned(|| unsafe { libc::sendmsg(to.as_raw_fd(), &raw const message, flags) })
+}
+
+/// Receives up to `len` bytes into `list`, which is memory of `_ram`, from `offset` on; gives how many came, none at
+/// the stream's end.
+///
+/// # Errors
+/// What recvmsg(2) says. It does not wait.
+#[cfg(not(all(test, pepita_loom)))]
+pub(crate) fn receive(
+    _ram: &GuestRam,
+    from: BorrowedFd<'_>,
+    list: &[Segment],
+    offset: usize,
+    len: usize,
+) -> io::Result<usize> {
+    let (list, count) = vector_of(list, offset, len)?;
+    let mut message = message_of(&list, count);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: as in `send`.
+    returned(|| unsafe { libc::recvmsg(from.as_raw_fd(), &raw mut message, flags) })
+}
+
+/// The most segments of a call; what is behind them is for the next one.
+#[cfg(not(all(test, pepita_loom)))]
+const VECTOR: usize = 32;
+
+/// The first pieces of `len` bytes from `offset` on, and how many there are.
+#[cfg(not(all(test, pepita_loom)))]
+fn vector_of(
+    list: &[Segment],
+    offset: usize,
+    len: usize,
+) -> Result<([Segment; VECTOR], usize), KernelError> {
+    let mut vector = [Segment::EMPTY; VECTOR];
+    let mut count = 0;
+    for (place, piece) in vector.iter_mut().zip(pieces_of(list, offset, len)?) {
+        *place = piece;
+        count += 1;
+    }
+    Ok((vector, count))
+}
+
+/// The kernel's message for `count` segments, which have the layout of an iovec.
+#[cfg(not(all(test, pepita_loom)))]
+fn message_of(list: &[Segment; VECTOR], count: usize) -> libc::msghdr {
+    // SAFETY: numbers and addresses, for which zeroes are values.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = list.as_ptr().cast_mut().cast();
+    message.msg_iovlen = count;
+    message
+}
+
+/// What a system call says that was not interrupted.
+#[cfg(not(all(test, pepita_loom)))]
+fn returned(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        if let Ok(count) = usize::try_from(call()) {
+            return Ok(count);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
 }
 
 fn pieces_of(list: &[Segment], offset: usize, len: usize) -> Result<Segments<'_>, ShortData> {

@@ -1,10 +1,16 @@
 //! [`Chain`]: a buffer that a device has taken.
 
 use std::fmt;
+#[cfg(not(all(test, pepita_loom)))]
+use std::io;
+#[cfg(not(all(test, pepita_loom)))]
+use std::os::fd::BorrowedFd;
 
 use pepita_sys::blk_mq::{Segment, ShortData};
 
 use super::Taken;
+#[cfg(not(all(test, pepita_loom)))]
+use crate::memory;
 use crate::memory::{GuestRam, copy_from, copy_to};
 
 /// Room for a buffer: first the elements that the device reads, then those that it writes, as addresses of the
@@ -93,6 +99,24 @@ impl Chain {
     /// [`ShortData`] where there are fewer; nothing is copied then.
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), ShortData> {
         copy_to(&self.ram, self.writable(), offset, from)
+    }
+
+    /// Sends `len` of the readable bytes, from `offset` on, to a socket, without waiting; gives how many went.
+    #[cfg(not(all(test, pepita_loom)))]
+    pub(crate) fn send(&self, to: BorrowedFd<'_>, offset: usize, len: usize) -> io::Result<usize> {
+        memory::send(&self.ram, to, self.readable(), offset, len)
+    }
+
+    /// Receives from a socket into up to `len` of the writable bytes, from `offset` on, without waiting; gives how many
+    /// came.
+    #[cfg(not(all(test, pepita_loom)))]
+    pub(crate) fn receive(
+        &self,
+        from: BorrowedFd<'_>,
+        offset: usize,
+        len: usize,
+    ) -> io::Result<usize> {
+        memory::receive(&self.ram, from, self.writable(), offset, len)
     }
 
     #[inline]

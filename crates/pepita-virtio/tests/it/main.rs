@@ -13,3 +13,4 @@ mod rig;
 mod rng;
 mod sides;
 mod transport;
+mod vsock;
