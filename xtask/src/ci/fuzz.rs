@@ -25,7 +25,7 @@ pub(super) struct Targets {
 pub(super) static VIRTIO: Targets = Targets {
     area: "virtio",
     folder: "crates/pepita-virtio/fuzz",
-    names: &["disk", "driver", "packed", "split", "transport"],
+    names: &["disk", "driver", "packed", "split", "transport", "vsock"],
 };
 
 /// Codecs, and a device.
