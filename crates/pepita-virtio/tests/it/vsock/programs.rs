@@ -66,6 +66,19 @@ fn the_guest_talks_to_a_program_that_listens() {
 }
 
 #[test]
+fn a_buffer_that_is_longer_than_its_packet_ends_with_the_packet() {
+    on_each(|mut rig| {
+        let listener = rig.listen(52);
+        let ends = Ends::new(1024, 52);
+        let mut stream = rig.connect(&listener, ends);
+        for (len, payload) in [(3, "abcdef"), (0, "ghi"), (4, "jklm")] {
+            rig.send(&ends.data(len), payload.as_bytes());
+            assert_eq!(read(&mut stream), &payload.as_bytes()[..len]);
+        }
+    });
+}
+
+#[test]
 fn a_port_that_nobody_listens_at_is_refused() {
     on_each(|mut rig| {
         let ends = Ends::new(1024, 53);
