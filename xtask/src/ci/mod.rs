@@ -22,13 +22,14 @@ use report::Row;
 use step::{Cargo, Step};
 
 /// Crates with `unsafe`: their tests also run under AddressSanitizer.
-const UNSAFE_CRATES: [&str; 7] = [
+const UNSAFE_CRATES: [&str; 8] = [
     "pepita-io",
     "pepita-mem",
     "pepita-sched",
     "pepita-simd",
     "pepita-sys",
     "pepita-virtio",
+    "pepita-vmm",
     "pepita-zram",
 ];
 

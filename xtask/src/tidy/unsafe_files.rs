@@ -520,6 +520,11 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "asks a driver of the kernel by ioctl(2)",
     ),
     (
+        "crates/pepita-vmm/src/kick.rs",
+        "shares a page with the kernel and the thread of a virtual CPU",
+    ),
+    ("crates/pepita-vmm/src/machine.rs", "lends memory to KVM"),
+    (
         "crates/pepita-zram/src/backing/flight.rs",
         "a front end vouches for the memory of its requests",
     ),

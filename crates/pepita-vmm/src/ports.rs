@@ -1,0 +1,59 @@
+//! The I/O ports of the machine that are nobody else's.
+
+use crate::ExitReason;
+
+/// Command port of the keyboard controller, and the command that pulls the reset line.
+const I8042_COMMAND: u16 = 0x64;
+const I8042_RESET: u8 = 0xfe;
+
+/// The sleep control register of ACPI (4.8.3.7): bits 2 to 4 are the sleep type, bit 5 goes there.
+const SLEEP_CONTROL: u16 = 0x600;
+const SLEEP_ENABLE: u8 = 1 << 5;
+const SLEEP_TYPE_SHIFT: u8 = 2;
+const SLEEP_TYPE_MASK: u8 = 0b111;
+/// The type of the state S5, soft off, as our tables name it.
+const S5: u8 = 5;
+
+/// What a guest that writes `data` to `port` comes to; nothing, mostly.
+pub(crate) fn write(port: u16, data: &[u8]) -> Option<ExitReason> {
+    match (port, data) {
+        (I8042_COMMAND, [I8042_RESET]) => Some(ExitReason::Reset),
+        (SLEEP_CONTROL, [value]) if value & SLEEP_ENABLE != 0 => {
+            let kind = (value >> SLEEP_TYPE_SHIFT) & SLEEP_TYPE_MASK;
+            (kind == S5).then_some(ExitReason::Shutdown)
+        }
+        _ => None,
+    }
+}
+
+/// What a guest reads from `port`: all ones where nothing is, as on a bus without a driver.
+pub(crate) fn read(port: u16, data: &mut [u8]) {
+    // The keyboard controller takes the next command: neither buffer is full.
+    let value = if port == I8042_COMMAND { 0 } else { 0xff };
+    data.fill(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_commands_of_reset_and_power_off_end_a_machine() {
+        for port in [0, I8042_COMMAND, SLEEP_CONTROL, SLEEP_CONTROL + 1, u16::MAX] {
+            for value in 0..=u8::MAX {
+                let want = match (port, value) {
+                    (I8042_COMMAND, 0xfe) => Some(ExitReason::Reset),
+                    // Bits 0, 1, 6 and 7 are reserved.
+                    (SLEEP_CONTROL, _) if value & 0x3c == 0x34 => Some(ExitReason::Shutdown),
+                    _ => None,
+                };
+                assert_eq!(write(port, &[value]), want, "{port:#x} {value:#x}");
+                assert_eq!(
+                    write(port, &[value; 4]),
+                    None,
+                    "{port:#x} {value:#x}, four bytes"
+                );
+            }
+        }
+    }
+}

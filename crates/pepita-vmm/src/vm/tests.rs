@@ -1,0 +1,243 @@
+//! Guests of a few instructions on this machine's KVM.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use vmm_sys_util::signal::{SIGRTMIN, block_signal};
+
+use super::*;
+
+const SPIN: Guest = Guest::RealMode(&[0xeb, 0xfe]); // jmp $
+/// Leaves for the host again and again.
+const CALL: Guest = Guest::RealMode(&[0xe6, 0x80, 0xeb, 0xfc]); // out 0x80, al; jmp $-2
+const WILD: Guest = Guest::RealMode(&[
+    0xba, 0xff, 0xff, // mov dx, 0xffff
+    0xb0, 0x00, //       mov al, 0
+    0xee, //             out dx, al
+    0xec, //             in al, dx
+    0x81, 0xea, 0xff, 0x00, // sub dx, 255
+    0x75, 0xf6, //       jnz to mov al
+    0xb8, 0xff, 0xff, // mov ax, 0xffff
+    0x8e, 0xd8, //       mov ds, ax
+    0xa2, 0x10, 0x00, // mov [0x10], al: 1 MiB, behind the memory
+    0x30, 0xc0, //       xor al, al
+    0xa0, 0x10, 0x00, // mov al, [0x10]
+    0x3c, 0xff, //       cmp al, 0xff
+    0x75, 0x01, //       jne over hlt
+    0xf4, //             hlt
+    0xb0, 0xfe, 0xe6, 0x64, // reset
+]);
+
+/// Whether the test runs; says why not.
+fn has_kvm(test: &str) -> bool {
+    let has = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm");
+    if let Err(error) = &has {
+        println!("SKIPPED: {test}: /dev/kvm: {error}");
+    }
+    has.is_ok()
+}
+
+fn vm(vcpus: u32, guest: Guest) -> MicroVm {
+    let config = VmConfig::builder().vcpus(vcpus).memory_mb(1).build();
+    MicroVm::of_guest(config.expect("in the limits"), guest).expect("KVM makes a VM")
+}
+
+#[track_caller]
+fn ends(guest: Guest, want: ExitReason) {
+    let vm = vm(1, guest);
+    assert_eq!(vm.state(), VmState::Created);
+    for _ in 0..3 {
+        assert_eq!(vm.run(), Ok(want));
+        assert_eq!(vm.state(), VmState::Stopped);
+    }
+}
+
+#[test]
+fn what_a_guest_does_ends_it_with_the_reason_each_time() {
+    if !has_kvm("what_a_guest_does_ends_it_with_the_reason_each_time") {
+        return;
+    }
+    ends(HALTING, ExitReason::Halt);
+    // mov al, 0x34; mov dx, 0x600; out dx, al
+    ends(
+        Guest::RealMode(&[0xb0, 0x34, 0xba, 0x00, 0x06, 0xee, 0xeb, 0xfe]),
+        ExitReason::Shutdown,
+    );
+    // mov al, 0xfe; out 0x64, al
+    ends(
+        Guest::RealMode(&[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe]),
+        ExitReason::Reset,
+    );
+    // jmp 0xffff:0x10, where no memory is
+    ends(
+        Guest::RealMode(&[0xea, 0x10, 0x00, 0xff, 0xff]),
+        ExitReason::InternalError,
+    );
+}
+
+#[test]
+fn what_is_not_there_reads_as_ones_and_takes_no_writes() {
+    if has_kvm("what_is_not_there_reads_as_ones_and_takes_no_writes") {
+        let vm = vm(1, WILD);
+        assert_eq!(vm.run(), Ok(ExitReason::Halt));
+        // 257 ports written and read, two accesses to memory, one halt.
+        assert_eq!(vm.exit_count(), 2 * 257 + 2 + 1);
+    }
+}
+
+#[test]
+fn a_vm_of_several_cpus_halts_when_the_last_one_has() {
+    if has_kvm("a_vm_of_several_cpus_halts_when_the_last_one_has") {
+        let vm = vm(4, HALTING);
+        assert_eq!(vm.run(), Ok(ExitReason::Halt));
+        assert_eq!(
+            (vm.vcpu_count(), vm.exit_count(), vm.memory_size()),
+            (4, 4, 1 << 20)
+        );
+        assert_eq!(vm.run(), Ok(ExitReason::Halt));
+        assert_eq!(vm.exit_count(), 8);
+    }
+}
+
+#[test]
+fn a_guest_that_spins_is_stopped() {
+    if !has_kvm("a_guest_that_spins_is_stopped") {
+        return;
+    }
+    let vm = vm(3, SPIN);
+    for _ in 0..20 {
+        vm.start().expect("it stands still");
+        vm.stop();
+        assert_eq!(vm.state(), VmState::Stopped);
+    }
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| vm.run());
+        while !vm.state().is_active() {
+            thread::yield_now();
+        }
+        vm.stop();
+        assert_eq!(waiter.join().expect("no panic"), Ok(ExitReason::Stopped));
+    });
+    vm.start().expect("it stands still");
+    drop(vm);
+}
+
+#[test]
+fn a_thread_that_blocks_the_signal_makes_virtual_cpus_that_hear_it() {
+    if has_kvm("a_thread_that_blocks_the_signal_makes_virtual_cpus_that_hear_it") {
+        let blocked = thread::spawn(|| {
+            block_signal(SIGRTMIN()).expect("a signal");
+            let vm = vm(2, CALL);
+            vm.start().expect("it stands still");
+            while vm.exit_count() < 100 {
+                thread::yield_now();
+            }
+            vm.stop();
+        });
+        blocked.join().expect("no panic");
+    }
+}
+
+#[test]
+fn a_paused_guest_stands_still_and_goes_on() {
+    if !has_kvm("a_paused_guest_stands_still_and_goes_on") {
+        return;
+    }
+    let vm = vm(2, CALL);
+    vm.start().expect("it stands still");
+    for _ in 0..20 {
+        vm.pause().expect("it runs");
+        vm.pause().expect("it is paused");
+        assert_eq!(vm.state(), VmState::Paused);
+        let count = vm.exit_count();
+        for _ in 0..100 {
+            thread::yield_now();
+            assert_eq!(vm.exit_count(), count);
+        }
+        vm.resume().expect("it is paused");
+        vm.resume().expect("it runs");
+        while vm.exit_count() == count {
+            thread::yield_now();
+        }
+    }
+    vm.pause().expect("it runs");
+    vm.stop();
+    assert_eq!(vm.state(), VmState::Stopped);
+}
+
+#[test]
+fn what_a_vm_cannot_do_where_it_stands_is_an_error_that_says_where() {
+    if !has_kvm("what_a_vm_cannot_do_where_it_stands_is_an_error_that_says_where") {
+        return;
+    }
+    let refused = |operation, state| Err(VmError::State { operation, state });
+    let vm = vm(1, SPIN);
+    assert_eq!(vm.pause(), refused("pausing the VM", VmState::Created));
+    assert_eq!(vm.resume(), refused("resuming the VM", VmState::Created));
+    vm.start().expect("it is new");
+    assert_eq!(vm.start(), refused("starting the VM", VmState::Running));
+    vm.pause().expect("it runs");
+    assert_eq!(vm.start(), refused("starting the VM", VmState::Paused));
+    vm.stop();
+    vm.stop();
+    assert_eq!(vm.pause(), refused("pausing the VM", VmState::Stopped));
+    let text = vm.resume().expect_err("it has ended").to_string();
+    assert_eq!(text, "resuming the VM: the VM is Stopped");
+}
+
+#[test]
+fn a_vm_that_is_stopped_before_it_ran_boots_when_it_is_started() {
+    if has_kvm("a_vm_that_is_stopped_before_it_ran_boots_when_it_is_started") {
+        let vm = vm(2, HALTING);
+        vm.stop();
+        assert_eq!((vm.state(), vm.exit_count()), (VmState::Stopped, 0));
+        assert_eq!(vm.run(), Ok(ExitReason::Halt));
+    }
+}
+
+#[test]
+fn threads_that_call_everything_at_once_find_every_round_ended() {
+    if !has_kvm("threads_that_call_everything_at_once_find_every_round_ended") {
+        return;
+    }
+    let vm = vm(2, CALL);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    assert_eq!(vm.run(), Ok(ExitReason::Stopped));
+                }
+                is_over.store(true, Ordering::Release);
+            });
+        }
+        for seed in 0..2_u32 {
+            let (vm, is_over) = (&vm, &is_over);
+            scope.spawn(move || {
+                let mut turn = seed;
+                while !is_over.load(Ordering::Acquire) {
+                    turn = turn.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+                    // Whether it can is up to the others.
+                    let _ = match (turn >> 16) % 4 {
+                        0 => vm.pause(),
+                        1 => vm.resume(),
+                        2 => vm.start(),
+                        _ => Ok(()),
+                    };
+                }
+            });
+        }
+        scope.spawn(|| {
+            // One who waits may begin when the other is through.
+            while !is_over.load(Ordering::Acquire) || vm.state().is_active() {
+                vm.stop();
+                thread::yield_now();
+            }
+        });
+    });
+    vm.stop();
+    assert_eq!(vm.state(), VmState::Stopped);
+}
