@@ -1,6 +1,11 @@
 //! [`VmConfig`]: what a VM is to be.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use pepita_sys::error::{Errno, KernelError};
+
+use crate::KernelEntry;
 
 /// The most virtual CPUs: APIC ids of 8 bits, without the one that means all.
 pub const MAX_VCPUS: u32 = 254;
@@ -13,6 +18,15 @@ pub const MAX_MEMORY_MIB: u64 = 1 << 20;
 pub struct VmConfig {
     vcpus: u32,
     memory_mib: u64,
+    kernel: Option<Kernel>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Kernel {
+    path: PathBuf,
+    entry: KernelEntry,
+    cmdline: String,
+    initrd: Option<PathBuf>,
 }
 
 impl VmConfig {
@@ -32,6 +46,10 @@ impl VmConfig {
         VmConfigBuilder {
             vcpus: 1,
             memory_mib: 128,
+            kernel_path: None,
+            entry: None,
+            cmdline: None,
+            initrd_path: None,
         }
     }
 
@@ -46,6 +64,32 @@ impl VmConfig {
     pub const fn memory_mib(&self) -> u64 {
         self.memory_mib
     }
+
+    /// The kernel that boots; without one a tiny guest that halts.
+    #[must_use]
+    pub fn kernel_path(&self) -> Option<&Path> {
+        self.kernel.as_ref().map(|kernel| kernel.path.as_path())
+    }
+
+    /// Where the kernel begins.
+    #[must_use]
+    pub fn kernel_entry(&self) -> KernelEntry {
+        self.kernel
+            .as_ref()
+            .map_or_else(KernelEntry::default, |kernel| kernel.entry)
+    }
+
+    /// The kernel's command line.
+    #[must_use]
+    pub fn kernel_cmdline(&self) -> &str {
+        self.kernel.as_ref().map_or("", |kernel| &kernel.cmdline)
+    }
+
+    /// The kernel's initial ramdisk.
+    #[must_use]
+    pub fn initrd_path(&self) -> Option<&Path> {
+        self.kernel.as_ref()?.initrd.as_deref()
+    }
 }
 
 /// Collects what a VM is to be; [`build`](Self::build) checks it.
@@ -53,6 +97,10 @@ impl VmConfig {
 pub struct VmConfigBuilder {
     vcpus: u32,
     memory_mib: u64,
+    kernel_path: Option<PathBuf>,
+    entry: Option<KernelEntry>,
+    cmdline: Option<String>,
+    initrd_path: Option<PathBuf>,
 }
 
 impl VmConfigBuilder {
@@ -70,20 +118,98 @@ impl VmConfigBuilder {
         self
     }
 
-    /// Checks it all.
+    /// Sets the kernel: a bzImage, as distributions have it at `/boot/vmlinuz`, or an ELF executable (vmlinux).
+    #[must_use]
+    pub fn kernel_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.kernel_path = Some(path.into());
+        self
+    }
+
+    /// Sets where the kernel begins, if not at [`KernelEntry::Linux64`].
+    #[must_use]
+    pub const fn kernel_entry(mut self, entry: KernelEntry) -> Self {
+        self.entry = Some(entry);
+        self
+    }
+
+    /// Sets the kernel's command line.
+    #[must_use]
+    pub fn kernel_cmdline(mut self, cmdline: impl Into<String>) -> Self {
+        self.cmdline = Some(cmdline.into());
+        self
+    }
+
+    /// Sets the kernel's initial ramdisk, as the kernel takes it: an archive of cpio, compressed or not.
+    #[must_use]
+    pub fn initrd_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.initrd_path = Some(path.into());
+        self
+    }
+
+    /// Checks it all. Files are looked for, and read when the VM boots.
     ///
     /// # Errors
     /// [`ConfigError`] says what is wrong, and what would be right.
     pub fn build(self) -> Result<VmConfig, ConfigError> {
-        let Self { vcpus, memory_mib } = self;
+        let Self {
+            vcpus, memory_mib, ..
+        } = self;
         if !(1..=MAX_VCPUS).contains(&vcpus) {
             return Err(ConfigError::Vcpus { vcpus });
         }
         if !(1..=MAX_MEMORY_MIB).contains(&memory_mib) {
             return Err(ConfigError::Memory { memory_mib });
         }
-        Ok(VmConfig { vcpus, memory_mib })
+        let kernel = self.kernel()?;
+        Ok(VmConfig {
+            vcpus,
+            memory_mib,
+            kernel,
+        })
     }
+
+    fn kernel(self) -> Result<Option<Kernel>, ConfigError> {
+        let Some(path) = self.kernel_path else {
+            let what = if self.cmdline.is_some() {
+                "a command line"
+            } else if self.initrd_path.is_some() {
+                "an initial ramdisk"
+            } else if self.entry.is_some() {
+                "an entry"
+            } else {
+                return Ok(None);
+            };
+            return Err(ConfigError::NoKernel { what });
+        };
+        let cmdline = self.cmdline.unwrap_or_default();
+        if let Some(at) = cmdline.find('\0') {
+            return Err(ConfigError::CommandLine { at });
+        }
+        check_file("kernel", &path)?;
+        if let Some(path) = &self.initrd_path {
+            check_file("initial ramdisk", path)?;
+        }
+        Ok(Some(Kernel {
+            path,
+            entry: self.entry.unwrap_or_default(),
+            cmdline,
+            initrd: self.initrd_path,
+        }))
+    }
+}
+
+fn check_file(what: &'static str, path: &Path) -> Result<(), ConfigError> {
+    let found = fs::metadata(path).map_err(Errno::from).and_then(|found| {
+        if found.is_dir() {
+            return Err(Errno::EISDIR);
+        }
+        found.is_file().then_some(()).ok_or(Errno::EINVAL)
+    });
+    found.map_err(|errno| ConfigError::File {
+        what,
+        path: path.to_owned(),
+        errno,
+    })
 }
 
 /// Why a VM cannot be as it is described.
@@ -102,10 +228,89 @@ pub enum ConfigError {
         /// How much was asked for.
         memory_mib: u64,
     },
+    /// There is no kernel that would take it.
+    #[error("{what} without a kernel: name one by `kernel_path`")]
+    NoKernel {
+        /// What there is.
+        what: &'static str,
+    },
+    /// The command line would end early.
+    #[error("the command line has a zero at byte {at}: leave it out")]
+    CommandLine {
+        /// Where.
+        at: usize,
+    },
+    /// A file is not there.
+    #[error("the {what} {}: {errno}: name a file", path.display())]
+    File {
+        /// What it is to be.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        errno: Errno,
+    },
 }
 
 impl From<ConfigError> for KernelError {
-    fn from(_: ConfigError) -> Self {
-        Self::from_errno("configuring a VM", Errno::EINVAL)
+    fn from(error: ConfigError) -> Self {
+        let errno = match error {
+            ConfigError::File { errno, .. } => errno,
+            _ => Errno::EINVAL,
+        };
+        Self::from_errno("configuring a VM", errno)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(builder: VmConfigBuilder, says: &str) {
+        assert_eq!(builder.build().expect_err(says).to_string(), says);
+    }
+
+    #[test]
+    fn what_a_vm_cannot_be_is_said_with_what_would_be_right() {
+        let vm = VmConfig::builder;
+        refused(vm().vcpus(0), "0 virtual CPUs: 1 to 254 are possible");
+        refused(vm().vcpus(255), "255 virtual CPUs: 1 to 254 are possible");
+        refused(
+            vm().memory_mb(0),
+            "0 MiB of memory: 1 to 1048576 are possible",
+        );
+        refused(
+            vm().memory_mb(u64::MAX),
+            "18446744073709551615 MiB of memory: 1 to 1048576 are possible",
+        );
+        refused(
+            vm().kernel_cmdline("quiet"),
+            "a command line without a kernel: name one by `kernel_path`",
+        );
+        refused(
+            vm().initrd_path("/"),
+            "an initial ramdisk without a kernel: name one by `kernel_path`",
+        );
+        refused(
+            vm().kernel_entry(KernelEntry::Pvh),
+            "an entry without a kernel: name one by `kernel_path`",
+        );
+        let exe = || vm().kernel_path("/proc/self/exe");
+        refused(
+            exe().kernel_cmdline("a\0b"),
+            "the command line has a zero at byte 1: leave it out",
+        );
+        let errno = Errno::ENOENT;
+        refused(
+            vm().kernel_path("/nowhere"),
+            &format!("the kernel /nowhere: {errno}: name a file"),
+        );
+        let errno = Errno::EISDIR;
+        refused(
+            exe().initrd_path("/proc"),
+            &format!("the initial ramdisk /proc: {errno}: name a file"),
+        );
+        assert!(exe().kernel_cmdline("quiet").build().is_ok());
     }
 }

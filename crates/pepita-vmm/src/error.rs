@@ -1,8 +1,10 @@
 //! [`VmError`].
 
+use std::path::PathBuf;
+
 use pepita_sys::error::{Errno, KernelError};
 
-use crate::VmState;
+use crate::{ImageError, VmState};
 
 /// Why a VM does not do something. Nothing that a guest does makes one: that is an
 /// [`ExitReason`](crate::ExitReason).
@@ -47,6 +49,43 @@ pub enum VmError {
         memory_mib: u64,
         /// What the system said.
         errno: Errno,
+    },
+    /// A file cannot be read.
+    #[error("{}: {errno}: name a file that can be read", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        errno: Errno,
+    },
+    /// A file is no kernel that can be booted.
+    #[error("{}: {error}", path.display())]
+    Image {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ImageError,
+    },
+    /// The ramdisk does not fit.
+    #[error(
+        "{}: {bytes} bytes of ramdisk: there is room for {room} beside the kernel: give the guest more memory",
+        path.display()
+    )]
+    Initrd {
+        /// Its path.
+        path: PathBuf,
+        /// Its bytes.
+        bytes: u64,
+        /// Bytes that there are.
+        room: u64,
+    },
+    /// The kernel does not take so long a command line.
+    #[error("{bytes} bytes of command line: this kernel takes {max}: shorten it")]
+    CommandLine {
+        /// Its bytes.
+        bytes: usize,
+        /// The most.
+        max: usize,
     },
     /// The host has no thread for a virtual CPU, or no signal for it.
     #[error(
@@ -108,10 +147,13 @@ impl VmError {
             Self::NoKvm { errno }
             | Self::Kvm { errno, .. }
             | Self::Memory { errno, .. }
+            | Self::File { errno, .. }
             | Self::Thread { errno, .. }
             | Self::Run { errno, .. } => *errno,
             Self::Version { .. } => Errno::ENOSYS,
-            Self::Vcpus { .. } => Errno::EINVAL,
+            Self::Vcpus { .. } | Self::CommandLine { .. } => Errno::EINVAL,
+            Self::Image { .. } => Errno::ENOEXEC,
+            Self::Initrd { .. } => Errno::ENOMEM,
             Self::State { .. } => Errno::EBUSY,
         }
     }

@@ -12,7 +12,8 @@ use kvm_ioctls::{Kvm, VmFd};
 use pepita_sys::error::Errno;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 
-use crate::guest::Guest;
+use crate::cpuid;
+use crate::guest::{Guest, Loaded};
 use crate::kick::Kick;
 use crate::memory::Memory;
 use crate::vcpu::Vcpu;
@@ -32,7 +33,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// A machine with its guest loaded and its virtual CPUs at their first instructions.
-    pub(crate) fn boot(config: &VmConfig, guest: Guest) -> Result<Vec<Vcpu>, VmError> {
+    pub(crate) fn boot(config: &VmConfig, guest: Guest<'_>) -> Result<Vec<Vcpu>, VmError> {
         let kvm = open()?;
         let max = u32::try_from(kvm.get_max_vcpus()).unwrap_or(u32::MAX);
         let vcpus = config.vcpus();
@@ -40,15 +41,33 @@ impl Machine {
             return Err(VmError::Vcpus { vcpus, max });
         }
         let memory = Memory::new(config.memory_mib())?;
-        guest.load(&memory.ram)?;
+        let loaded = guest.load(config, &memory.ram)?;
         let vm = create(&kvm)?;
         let machine = Self { vm, memory };
         machine.lend()?;
         machine.make_room_for_intel()?;
+        let mut cpuid = None;
+        if let Loaded::Kernel(_) = loaded {
+            let made = machine.vm.create_irq_chip();
+            made.map_err(VmError::kvm("making the interrupt controllers"))?;
+            cpuid = Some(cpuid::supported(&kvm)?);
+        }
         let machine = Arc::new(machine);
-        (0..vcpus)
-            .map(|id| Self::vcpu(&machine, id, guest))
-            .collect()
+        let vcpu = |id| {
+            let fd = machine.vm.create_vcpu(u64::from(id));
+            let fd = fd.map_err(VmError::kvm("making a virtual CPU"))?;
+            if let Some(cpuid) = &cpuid {
+                let set = fd.set_cpuid2(&cpuid::of_vcpu(cpuid, id, vcpus));
+                set.map_err(VmError::kvm("setting the features of a virtual CPU"))?;
+            }
+            loaded.enter(&fd, id)?;
+            let kick = Kick::new(&fd).map_err(|errno| VmError::Kvm {
+                operation: "mapping a virtual CPU",
+                errno,
+            })?;
+            Ok(Vcpu::new(fd, Arc::new(kick), Arc::clone(&machine)))
+        };
+        (0..vcpus).map(vcpu).collect()
     }
 
     /// Tells KVM where the guest's memory is.
@@ -79,17 +98,6 @@ impl Machine {
             .set_identity_map_address(IDENTITY_MAP)
             .map_err(&failed)?;
         self.vm.set_tss_address(TSS).map_err(&failed)
-    }
-
-    fn vcpu(machine: &Arc<Self>, id: u32, guest: Guest) -> Result<Vcpu, VmError> {
-        let fd = machine.vm.create_vcpu(u64::from(id));
-        let fd = fd.map_err(VmError::kvm("making a virtual CPU"))?;
-        guest.enter(&fd)?;
-        let kick = Kick::new(&fd).map_err(|errno| VmError::Kvm {
-            operation: "mapping a virtual CPU",
-            errno,
-        })?;
-        Ok(Vcpu::new(fd, Arc::new(kick), Arc::clone(machine)))
     }
 }
 

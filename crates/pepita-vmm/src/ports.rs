@@ -3,16 +3,18 @@
 use crate::ExitReason;
 
 /// Command port of the keyboard controller, and the command that pulls the reset line.
-const I8042_COMMAND: u16 = 0x64;
-const I8042_RESET: u8 = 0xfe;
+pub(crate) const I8042_COMMAND: u16 = 0x64;
+pub(crate) const I8042_RESET: u8 = 0xfe;
 
 /// The sleep control register of ACPI (4.8.3.7): bits 2 to 4 are the sleep type, bit 5 goes there.
-const SLEEP_CONTROL: u16 = 0x600;
+pub(crate) const SLEEP_CONTROL: u16 = 0x600;
+/// The sleep status register: it reads as ones, of which the one that says "awake" is cleared by writing it.
+pub(crate) const SLEEP_STATUS: u16 = 0x601;
 const SLEEP_ENABLE: u8 = 1 << 5;
 const SLEEP_TYPE_SHIFT: u8 = 2;
 const SLEEP_TYPE_MASK: u8 = 0b111;
 /// The type of the state S5, soft off, as our tables name it.
-const S5: u8 = 5;
+pub(crate) const S5: u8 = 5;
 
 /// What a guest that writes `data` to `port` comes to; nothing, mostly.
 pub(crate) fn write(port: u16, data: &[u8]) -> Option<ExitReason> {

@@ -27,26 +27,28 @@ use crate::{ExitReason, VmConfig, VmError, VmState};
 /// ```
 pub struct MicroVm {
     config: VmConfig,
-    guest: Guest,
+    /// What runs if there is no kernel.
+    code: &'static [u8],
     rounds: Rounds,
 }
 
 impl MicroVm {
-    /// Makes a VM, and puts its guest in place: a guest that halts.
+    /// Makes a VM, and puts its guest in place: the kernel of the configuration, or a guest that halts.
     ///
     /// # Errors
     /// [`VmError::NoKvm`], [`VmError::Version`] and [`VmError::Kvm`] if the host's KVM cannot, [`VmError::Vcpus`]
-    /// if it has fewer, [`VmError::Memory`] if the host has no memory. Each says what to do.
+    /// if it has fewer, [`VmError::Memory`] if the host has no memory; [`VmError::File`], [`VmError::Image`],
+    /// [`VmError::Initrd`] and [`VmError::CommandLine`] if the kernel is not to be booted so. Each says what to do.
     pub fn create(config: VmConfig) -> Result<Self, VmError> {
-        Self::of_guest(config, HALTING)
+        Self::with_code(config, HALTING)
     }
 
-    pub(crate) fn of_guest(config: VmConfig, guest: Guest) -> Result<Self, VmError> {
-        let vcpus = Machine::boot(&config, guest)?;
+    fn with_code(config: VmConfig, code: &'static [u8]) -> Result<Self, VmError> {
+        let vcpus = Machine::boot(&config, Guest::of(&config, code))?;
         let rounds = Rounds::new(vcpus);
         Ok(Self {
             config,
-            guest,
+            code,
             rounds,
         })
     }
@@ -70,7 +72,7 @@ impl MicroVm {
     }
 
     fn boot(&self) -> Result<Vec<Vcpu>, VmError> {
-        Machine::boot(&self.config, self.guest)
+        Machine::boot(&self.config, Guest::of(&self.config, self.code))
     }
 
     /// Lets the virtual CPUs stand still. When it returns, none runs. Pausing a paused VM is nothing.

@@ -1,16 +1,20 @@
 //! Guests of a few instructions on this machine's KVM.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use tempfile::NamedTempFile;
 use vmm_sys_util::signal::{SIGRTMIN, block_signal};
 
 use super::*;
+use crate::KernelEntry;
+use crate::image::tests::elf;
 
-const SPIN: Guest = Guest::RealMode(&[0xeb, 0xfe]); // jmp $
+const SPIN: &[u8] = &[0xeb, 0xfe]; // jmp $
 /// Leaves for the host again and again.
-const CALL: Guest = Guest::RealMode(&[0xe6, 0x80, 0xeb, 0xfc]); // out 0x80, al; jmp $-2
-const WILD: Guest = Guest::RealMode(&[
+const CALL: &[u8] = &[0xe6, 0x80, 0xeb, 0xfc]; // out 0x80, al; jmp $-2
+const WILD: &[u8] = &[
     0xba, 0xff, 0xff, // mov dx, 0xffff
     0xb0, 0x00, //       mov al, 0
     0xee, //             out dx, al
@@ -26,7 +30,7 @@ const WILD: Guest = Guest::RealMode(&[
     0x75, 0x01, //       jne over hlt
     0xf4, //             hlt
     0xb0, 0xfe, 0xe6, 0x64, // reset
-]);
+];
 
 /// Whether the test runs; says why not.
 fn has_kvm(test: &str) -> bool {
@@ -40,14 +44,14 @@ fn has_kvm(test: &str) -> bool {
     has.is_ok()
 }
 
-fn vm(vcpus: u32, guest: Guest) -> MicroVm {
+fn vm(vcpus: u32, code: &'static [u8]) -> MicroVm {
     let config = VmConfig::builder().vcpus(vcpus).memory_mb(1).build();
-    MicroVm::of_guest(config.expect("in the limits"), guest).expect("KVM makes a VM")
+    MicroVm::with_code(config.expect("in the limits"), code).expect("KVM makes a VM")
 }
 
 #[track_caller]
-fn ends(guest: Guest, want: ExitReason) {
-    let vm = vm(1, guest);
+fn ends(code: &'static [u8], want: ExitReason) {
+    let vm = vm(1, code);
     assert_eq!(vm.state(), VmState::Created);
     for _ in 0..3 {
         assert_eq!(vm.run(), Ok(want));
@@ -63,19 +67,13 @@ fn what_a_guest_does_ends_it_with_the_reason_each_time() {
     ends(HALTING, ExitReason::Halt);
     // mov al, 0x34; mov dx, 0x600; out dx, al
     ends(
-        Guest::RealMode(&[0xb0, 0x34, 0xba, 0x00, 0x06, 0xee, 0xeb, 0xfe]),
+        &[0xb0, 0x34, 0xba, 0x00, 0x06, 0xee, 0xeb, 0xfe],
         ExitReason::Shutdown,
     );
     // mov al, 0xfe; out 0x64, al
-    ends(
-        Guest::RealMode(&[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe]),
-        ExitReason::Reset,
-    );
+    ends(&[0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe], ExitReason::Reset);
     // jmp 0xffff:0x10, where no memory is
-    ends(
-        Guest::RealMode(&[0xea, 0x10, 0x00, 0xff, 0xff]),
-        ExitReason::InternalError,
-    );
+    ends(&[0xea, 0x10, 0x00, 0xff, 0xff], ExitReason::InternalError);
 }
 
 #[test]
@@ -239,5 +237,102 @@ fn threads_that_call_everything_at_once_find_every_round_ended() {
         });
     });
     vm.stop();
+    assert_eq!(vm.state(), VmState::Stopped);
+}
+
+/// Ends with a power-off if the flags say "equal", or a reset.
+const IF_EQUAL: &[u8] = &[
+    0x75, 0x09, //             jne
+    0xb0, 0x34, //             mov al, 0x34
+    0x66, 0xba, 0x00, 0x06, // mov dx, 0x600
+    0xee, 0xeb, 0xfe, //       out dx, al; jmp $
+    0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfe, // mov al, 0xfe; out 0x64, al; jmp $
+];
+
+#[track_caller]
+fn kernel_ends(entry: KernelEntry, vcpus: u32, code: &[&[u8]], want: ExitReason) {
+    let mut kernel = NamedTempFile::new().expect("a folder for temporary files");
+    kernel
+        .write_all(&elf(&code.concat()))
+        .expect("room for a small file");
+    let config = VmConfig::builder()
+        .vcpus(vcpus)
+        .memory_mb(32)
+        .kernel_path(kernel.path())
+        .kernel_entry(entry)
+        .kernel_cmdline("panic=-1")
+        .build();
+    let vm = MicroVm::create(config.expect("in the limits")).expect("KVM makes a VM");
+    for _ in 0..2 {
+        assert_eq!(vm.run(), Ok(want));
+    }
+}
+
+#[test]
+fn a_kernel_begins_where_its_entry_is_with_what_it_expects() {
+    if !has_kvm("a_kernel_begins_where_its_entry_is_with_what_it_expects") {
+        return;
+    }
+    for vcpus in [1, 3] {
+        // cmp dword [rsi + 0x202], "HdrS"
+        let has_params: &[u8] = &[0x81, 0xbe, 0x02, 0x02, 0x00, 0x00, 0x48, 0x64, 0x72, 0x53];
+        let code = [has_params, IF_EQUAL];
+        kernel_ends(KernelEntry::Linux64, vcpus, &code, ExitReason::Shutdown);
+        // mov eax, [rsi + 0x228]; cmp dword [rax], "pani"
+        let has_cmdline: &[u8] = &[
+            0x8b, 0x86, 0x28, 0x02, 0x00, 0x00, 0x81, 0x38, 0x70, 0x61, 0x6e, 0x69,
+        ];
+        kernel_ends(
+            KernelEntry::Linux64,
+            vcpus,
+            &[has_cmdline, IF_EQUAL],
+            ExitReason::Shutdown,
+        );
+        // cmp dword [ebx], the magic number
+        let has_info: &[u8] = &[0x81, 0x3b, 0x78, 0xc5, 0x6e, 0x33];
+        let code = [has_info, IF_EQUAL];
+        kernel_ends(KernelEntry::Pvh, vcpus, &code, ExitReason::Shutdown);
+    }
+    // cmp al, 1, of a register that is 0
+    let code: [&[u8]; 2] = [&[0x3c, 0x01], IF_EQUAL];
+    kernel_ends(KernelEntry::Linux64, 1, &code, ExitReason::Reset);
+}
+
+#[test]
+fn an_exception_that_nobody_handles_is_a_triple_fault() {
+    if has_kvm("an_exception_that_nobody_handles_is_a_triple_fault") {
+        for entry in [KernelEntry::Linux64, KernelEntry::Pvh] {
+            kernel_ends(entry, 2, &[&[0x0f, 0x0b]], ExitReason::TripleFault); // ud2
+        }
+    }
+}
+
+#[test]
+fn a_kernel_that_waits_for_ever_and_cpus_that_were_never_woken_are_paused_and_stopped() {
+    if !has_kvm(
+        "a_kernel_that_waits_for_ever_and_cpus_that_were_never_woken_are_paused_and_stopped",
+    ) {
+        return;
+    }
+    let mut kernel = NamedTempFile::new().expect("a folder for temporary files");
+    kernel
+        .write_all(&elf(&[0xf4, 0xeb, 0xfd]))
+        .expect("room for a small file");
+    let config = VmConfig::builder()
+        .vcpus(3)
+        .memory_mb(32)
+        .kernel_path(kernel.path());
+    let vm = MicroVm::create(config.build().expect("a file")).expect("KVM makes a VM");
+    for _ in 0..3 {
+        vm.start().expect("it stands still");
+        vm.pause().expect("it runs");
+        vm.resume().expect("it is paused");
+        vm.stop();
+        assert_eq!(vm.state(), VmState::Stopped);
+    }
+    // What was there at the first boot need not be at the next.
+    kernel.as_file().set_len(0).expect("the file is open");
+    let error = vm.run().expect_err("no kernel");
+    assert!(matches!(error, VmError::Image { .. }), "{error}");
     assert_eq!(vm.state(), VmState::Stopped);
 }
