@@ -4,6 +4,7 @@
 
 mod boot;
 mod config;
+mod console;
 mod cpuid;
 mod error;
 mod guest;

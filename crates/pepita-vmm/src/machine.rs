@@ -12,6 +12,7 @@ use kvm_ioctls::{Kvm, VmFd};
 use pepita_sys::error::Errno;
 use vm_memory::{GuestMemoryBackend, GuestMemoryRegion, MemoryRegionAddress};
 
+use crate::console::{self, Console};
 use crate::cpuid;
 use crate::guest::{Guest, Loaded};
 use crate::kick::Kick;
@@ -29,11 +30,22 @@ pub(crate) struct Machine {
     // The order of the fields is *outlives*.
     vm: VmFd,
     memory: Memory,
+    console: Arc<Console>,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.console.unplug();
+    }
 }
 
 impl Machine {
     /// A machine with its guest loaded and its virtual CPUs at their first instructions.
-    pub(crate) fn boot(config: &VmConfig, guest: Guest<'_>) -> Result<Vec<Vcpu>, VmError> {
+    pub(crate) fn boot(
+        config: &VmConfig,
+        guest: Guest<'_>,
+        console: &Arc<Console>,
+    ) -> Result<Vec<Vcpu>, VmError> {
         let kvm = open()?;
         let max = u32::try_from(kvm.get_max_vcpus()).unwrap_or(u32::MAX);
         let vcpus = config.vcpus();
@@ -43,13 +55,21 @@ impl Machine {
         let memory = Memory::new(config.memory_mib())?;
         let loaded = guest.load(config, &memory.ram)?;
         let vm = create(&kvm)?;
-        let machine = Self { vm, memory };
+        let interrupt = console.reset()?;
+        let console = Arc::clone(console);
+        let machine = Self {
+            vm,
+            memory,
+            console,
+        };
         machine.lend()?;
         machine.make_room_for_intel()?;
         let mut cpuid = None;
         if let Loaded::Kernel(_) = loaded {
             let made = machine.vm.create_irq_chip();
             made.map_err(VmError::kvm("making the interrupt controllers"))?;
+            let wired = machine.vm.register_irqfd(&interrupt, console::IRQ);
+            wired.map_err(VmError::kvm("wiring an interrupt"))?;
             cpuid = Some(cpuid::supported(&kvm)?);
         }
         let machine = Arc::new(machine);
@@ -68,6 +88,10 @@ impl Machine {
             Ok(Vcpu::new(fd, Arc::new(kick), Arc::clone(&machine)))
         };
         (0..vcpus).map(vcpu).collect()
+    }
+
+    pub(crate) fn console(&self) -> &Console {
+        &self.console
     }
 
     /// Tells KVM where the guest's memory is.

@@ -1,6 +1,7 @@
-//! The I/O ports of the machine that are nobody else's.
+//! The I/O ports of the machine.
 
 use crate::ExitReason;
+use crate::console::{self, Console};
 
 /// Command port of the keyboard controller, and the command that pulls the reset line.
 pub(crate) const I8042_COMMAND: u16 = 0x64;
@@ -17,7 +18,11 @@ const SLEEP_TYPE_MASK: u8 = 0b111;
 pub(crate) const S5: u8 = 5;
 
 /// What a guest that writes `data` to `port` comes to; nothing, mostly.
-pub(crate) fn write(port: u16, data: &[u8]) -> Option<ExitReason> {
+pub(crate) fn write(port: u16, data: &[u8], console: &Console) -> Option<ExitReason> {
+    if let Some(offset) = offset_in_console(port) {
+        console.write(offset, data);
+        return None;
+    }
     match (port, data) {
         (I8042_COMMAND, [I8042_RESET]) => Some(ExitReason::Reset),
         (SLEEP_CONTROL, [value]) if value & SLEEP_ENABLE != 0 => {
@@ -29,10 +34,19 @@ pub(crate) fn write(port: u16, data: &[u8]) -> Option<ExitReason> {
 }
 
 /// What a guest reads from `port`: all ones where nothing is, as on a bus without a driver.
-pub(crate) fn read(port: u16, data: &mut [u8]) {
+pub(crate) fn read(port: u16, data: &mut [u8], console: &Console) {
+    if let Some(offset) = offset_in_console(port) {
+        return console.read(offset, data);
+    }
     // The keyboard controller takes the next command: neither buffer is full.
     let value = if port == I8042_COMMAND { 0 } else { 0xff };
     data.fill(value);
+}
+
+fn offset_in_console(port: u16) -> Option<u8> {
+    let offset = port.checked_sub(console::PORT)?;
+    let offset = u8::try_from(offset).ok()?;
+    (offset < console::PORTS).then_some(offset)
 }
 
 #[cfg(test)]
@@ -41,6 +55,7 @@ mod tests {
 
     #[test]
     fn only_the_commands_of_reset_and_power_off_end_a_machine() {
+        let console = Console::new(Box::new(std::io::sink()));
         for port in [0, I8042_COMMAND, SLEEP_CONTROL, SLEEP_CONTROL + 1, u16::MAX] {
             for value in 0..=u8::MAX {
                 let want = match (port, value) {
@@ -49,9 +64,13 @@ mod tests {
                     (SLEEP_CONTROL, _) if value & 0x3c == 0x34 => Some(ExitReason::Shutdown),
                     _ => None,
                 };
-                assert_eq!(write(port, &[value]), want, "{port:#x} {value:#x}");
                 assert_eq!(
-                    write(port, &[value; 4]),
+                    write(port, &[value], &console),
+                    want,
+                    "{port:#x} {value:#x}"
+                );
+                assert_eq!(
+                    write(port, &[value; 4], &console),
                     None,
                     "{port:#x} {value:#x}, four bytes"
                 );

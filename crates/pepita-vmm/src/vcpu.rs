@@ -8,6 +8,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use pepita_sys::error::Errno;
 
 use crate::ExitReason;
+use crate::console::Console;
 use crate::kick::Kick;
 use crate::machine::Machine;
 use crate::ports;
@@ -17,7 +18,7 @@ pub(crate) struct Vcpu {
     // The order of the fields is *outlives* of `machine.rs`.
     fd: VcpuFd,
     kick: Arc<Kick>,
-    _machine: Arc<Machine>,
+    machine: Arc<Machine>,
 }
 
 /// How often a virtual CPU left the guest, on a cache line of its own: its thread alone writes it.
@@ -46,11 +47,7 @@ pub(crate) enum Stop {
 
 impl Vcpu {
     pub(crate) fn new(fd: VcpuFd, kick: Arc<Kick>, machine: Arc<Machine>) -> Self {
-        Self {
-            fd,
-            kick,
-            _machine: machine,
-        }
+        Self { fd, kick, machine }
     }
 
     pub(crate) fn kick(&self) -> &Arc<Kick> {
@@ -71,7 +68,7 @@ impl Vcpu {
                 },
             };
             exits.one_more();
-            if let Some(reason) = serve(exit) {
+            if let Some(reason) = serve(exit, self.machine.console()) {
                 return Ok(Stop::Ended(reason));
             }
         }
@@ -79,11 +76,11 @@ impl Vcpu {
 }
 
 /// Does what the guest left for. What the guest wants of a device that is not there comes to nothing.
-fn serve(exit: VcpuExit<'_>) -> Option<ExitReason> {
+fn serve(exit: VcpuExit<'_>, console: &Console) -> Option<ExitReason> {
     match exit {
-        VcpuExit::IoOut(port, data) => ports::write(port, data),
+        VcpuExit::IoOut(port, data) => ports::write(port, data, console),
         VcpuExit::IoIn(port, data) => {
-            ports::read(port, data);
+            ports::read(port, data, console);
             None
         }
         VcpuExit::MmioRead(_, data) => {

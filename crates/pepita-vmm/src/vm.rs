@@ -1,7 +1,10 @@
 //! [`MicroVm`].
 
 use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
 
+use crate::console::{Console, Output};
 use crate::guest::{Guest, HALTING};
 use crate::machine::Machine;
 use crate::rounds::Rounds;
@@ -29,6 +32,7 @@ pub struct MicroVm {
     config: VmConfig,
     /// What runs if there is no kernel.
     code: &'static [u8],
+    console: Arc<Console>,
     rounds: Rounds,
 }
 
@@ -40,15 +44,32 @@ impl MicroVm {
     /// if it has fewer, [`VmError::Memory`] if the host has no memory; [`VmError::File`], [`VmError::Image`],
     /// [`VmError::Initrd`] and [`VmError::CommandLine`] if the kernel is not to be booted so. Each says what to do.
     pub fn create(config: VmConfig) -> Result<Self, VmError> {
-        Self::with_code(config, HALTING)
+        Self::of(config, HALTING, Box::new(io::sink()))
     }
 
-    fn with_code(config: VmConfig, code: &'static [u8]) -> Result<Self, VmError> {
-        let vcpus = Machine::boot(&config, Guest::of(&config, code))?;
+    /// The same, with what the guest writes to its serial console (COM1, `console=ttyS0` for Linux) going to
+    /// `output`, byte after byte, in all boots.
+    ///
+    /// The virtual CPU that writes waits for `output`, also if somebody wants to stop it meanwhile. Errors of
+    /// `output` lose what was written.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub fn with_console(
+        config: VmConfig,
+        output: impl Write + Send + 'static,
+    ) -> Result<Self, VmError> {
+        Self::of(config, HALTING, Box::new(output))
+    }
+
+    fn of(config: VmConfig, code: &'static [u8], output: Output) -> Result<Self, VmError> {
+        let console = Arc::new(Console::new(output));
+        let vcpus = Machine::boot(&config, Guest::of(&config, code), &console)?;
         let rounds = Rounds::new(vcpus);
         Ok(Self {
             config,
             code,
+            console,
             rounds,
         })
     }
@@ -72,7 +93,11 @@ impl MicroVm {
     }
 
     fn boot(&self) -> Result<Vec<Vcpu>, VmError> {
-        Machine::boot(&self.config, Guest::of(&self.config, self.code))
+        Machine::boot(
+            &self.config,
+            Guest::of(&self.config, self.code),
+            &self.console,
+        )
     }
 
     /// Lets the virtual CPUs stand still. When it returns, none runs. Pausing a paused VM is nothing.
@@ -95,6 +120,12 @@ impl MicroVm {
     /// the guest's memory is the host's again. Who waits in [`run`](Self::run) gets [`ExitReason::Stopped`].
     pub fn stop(&self) {
         self.rounds.stop();
+    }
+
+    /// Lets the guest receive bytes from its serial console. How many of them it has room for: a guest that does
+    /// not read takes a few, and one that has ended takes none.
+    pub fn write_console(&self, bytes: &[u8]) -> usize {
+        self.console.receive(bytes)
     }
 
     /// Where it stands.

@@ -1,7 +1,7 @@
 //! Tables of ACPI: a machine of reduced hardware, with its CPUs and the power switch. Source: ACPI 6.5, chapters 4, 5.
 
 use acpi_tables::Aml;
-use acpi_tables::aml::{Name, Package};
+use acpi_tables::aml::{Device, EISAName, IO, Interrupt, Name, Package, ResourceTemplate, Scope};
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 use acpi_tables::madt::{
@@ -11,7 +11,7 @@ use acpi_tables::rsdp::Rsdp;
 use acpi_tables::sdt::Sdt;
 use acpi_tables::xsdt::XSDT;
 
-use crate::ports;
+use crate::{console, ports};
 
 /// Where kernels that are not told look for it too.
 pub(super) const RSDP: u64 = 0xe_0000;
@@ -23,8 +23,9 @@ const OEM_TABLE: [u8; 8] = *b"PEPITAVM";
 const LOCAL_APIC: u32 = 0xfee0_0000;
 const IO_APIC: u32 = 0xfec0_0000;
 
-/// `IAPC_BOOT_ARCH` (5.2.9.3): an 8042 is there; no VGA is to be looked for, no CMOS clock is there.
-const BOOT_ARCH: u16 = 1 << 1 | 1 << 2 | 1 << 5;
+/// `IAPC_BOOT_ARCH` (5.2.9.3): no VGA is to be looked for, no CMOS clock is there. No 8042 is there either, or
+/// the kernel would wait for a keyboard; that it can reset the machine needs no telling.
+const BOOT_ARCH: u16 = 1 << 2 | 1 << 5;
 
 /// Addresses and bytes of the tables of a machine with `vcpus` CPUs.
 pub(super) fn tables(vcpus: u32) -> Vec<(u64, Vec<u8>)> {
@@ -53,13 +54,21 @@ fn bytes(table: &dyn Aml) -> Vec<u8> {
     bytes
 }
 
-/// What the machine can do: soft off.
+/// What the machine has: soft off, and a serial port.
 fn dsdt() -> Vec<u8> {
     let zero = 0_u8;
     let soft_off = Package::new(vec![&ports::S5, &zero, &zero, &zero]);
-    let soft_off = bytes(&Name::new("_S5_".into(), &soft_off));
     let mut table = Sdt::new(*b"DSDT", 36, 6, OEM, OEM_TABLE, 1);
-    table.append_slice(&soft_off);
+    table.append_slice(&bytes(&Name::new("_S5_".into(), &soft_off)));
+    let ports = IO::new(console::PORT, console::PORT, 1, console::PORTS);
+    // A consumer's, on an edge, high, not shared.
+    let interrupt = Interrupt::new(true, true, false, false, console::IRQ);
+    let name = Name::new("_HID".into(), &EISAName::new("PNP0501"));
+    let number = Name::new("_UID".into(), &zero);
+    let resources = ResourceTemplate::new(vec![&ports, &interrupt]);
+    let resources = Name::new("_CRS".into(), &resources);
+    let port = Device::new("COM1".into(), vec![&name, &number, &resources]);
+    table.append_slice(&bytes(&Scope::new("_SB_".into(), vec![&port])));
     table.as_slice().to_vec()
 }
 

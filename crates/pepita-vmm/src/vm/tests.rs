@@ -1,6 +1,7 @@
 //! Guests of a few instructions on this machine's KVM.
 
 use std::io::Write;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -46,7 +47,7 @@ fn has_kvm(test: &str) -> bool {
 
 fn vm(vcpus: u32, code: &'static [u8]) -> MicroVm {
     let config = VmConfig::builder().vcpus(vcpus).memory_mb(1).build();
-    MicroVm::with_code(config.expect("in the limits"), code).expect("KVM makes a VM")
+    MicroVm::of(config.expect("in the limits"), code, Box::new(io::sink())).expect("KVM makes a VM")
 }
 
 #[track_caller]
@@ -335,4 +336,68 @@ fn a_kernel_that_waits_for_ever_and_cpus_that_were_never_woken_are_paused_and_st
     let error = vm.run().expect_err("no kernel");
     assert!(matches!(error, VmError::Image { .. }), "{error}");
     assert_eq!(vm.state(), VmState::Stopped);
+}
+
+#[derive(Debug, Clone, Default)]
+struct Heard(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .expect("nobody panics")
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Answers each byte with the next one, and halts after 'z'.
+const ANSWERING: &[u8] = &[
+    0xba, 0xfd, 0x03, // mov dx, 0x3fd
+    0xec, //             in al, dx
+    0xa8, 0x01, //       test al, 1: a byte is there
+    0x74, 0xfb, //       jz to in
+    0xba, 0xf8, 0x03, // mov dx, 0x3f8
+    0xec, //             in al, dx
+    0x40, //             inc ax
+    0xee, //             out dx, al
+    0x3c, 0x7b, //       cmp al, 'z' + 1
+    0x75, 0xee, //       jne to the start
+    0xf4, //             hlt
+];
+
+#[test]
+fn a_guest_is_heard_and_hears_by_its_console_in_every_boot() {
+    if !has_kvm("a_guest_is_heard_and_hears_by_its_console_in_every_boot") {
+        return;
+    }
+    let heard = Heard::default();
+    let config = VmConfig::builder()
+        .memory_mb(1)
+        .build()
+        .expect("in the limits");
+    let vm = MicroVm::of(config, ANSWERING, Box::new(heard.clone())).expect("KVM makes a VM");
+    let text = b"a text that is longer than the room that a port has for what it has received, \
+                 so that the guest has to take some of it before the rest goes, z";
+    for _ in 0..3 {
+        thread::scope(|scope| {
+            let end = scope.spawn(|| vm.run());
+            let mut rest = &text[..];
+            while !rest.is_empty() {
+                rest = &rest[vm.write_console(rest)..];
+                thread::yield_now();
+            }
+            assert_eq!(end.join().expect("no panic"), Ok(ExitReason::Halt));
+        });
+        assert_eq!(vm.write_console(b"more"), 0);
+        let want: Vec<u8> = text.iter().map(|byte| byte + 1).collect();
+        assert_eq!(
+            std::mem::take(&mut *heard.0.lock().expect("nobody panics")),
+            want
+        );
+    }
 }
