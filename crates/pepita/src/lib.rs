@@ -12,6 +12,7 @@
 //! | `zram` | `pepita-zram` | `zram` (default) |
 //! | `simd` | `pepita-simd` | `simd` (default) |
 //! | `virtio` | `pepita-virtio` | `virtio` (default); the driver's side without `std` |
+//! | `vmm` | `pepita-vmm` | `vmm` (default), on x86-64 |
 //!
 #![cfg_attr(
     feature = "sched",
@@ -105,6 +106,28 @@ println!("Compression ratio: {:.2}x", stats.compression_ratio());
 "#
 )]
 #![cfg_attr(
+    all(feature = "vmm", target_arch = "x86_64"),
+    doc = r#"
+A virtual machine of its own for a kernel:
+
+```no_run
+use pepita::vmm::{MicroVm, VmConfig, VmState};
+
+let config = VmConfig::builder()
+    .vcpus(2)
+    .memory_mb(256)
+    .kernel_path("/boot/vmlinuz")
+    .build()?;
+
+let vm = MicroVm::create(config)?;
+vm.start()?;
+let exit_reason = vm.run()?;
+# assert_eq!(vm.state(), VmState::Stopped);
+# Ok::<(), Box<dyn std::error::Error>>(())
+```
+"#
+)]
+#![cfg_attr(
     feature = "kernel",
     doc = r#"
 An operation for io_uring, and what the kernel says of it:
@@ -161,6 +184,8 @@ pub use pepita_sched::{executor, fault, pool, scheduler, task};
 
 #[cfg(feature = "simd")]
 pub use pepita_simd as simd;
+#[cfg(all(feature = "vmm", target_arch = "x86_64"))]
+pub use pepita_vmm as vmm;
 #[cfg(feature = "zram")]
 pub use pepita_zram as zram;
 

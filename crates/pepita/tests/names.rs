@@ -266,3 +266,29 @@ fn the_names_of_virtqueues_are_here() {
     assert_eq!(disk.map(|disk| disk.capacity()).ok(), Some(64));
     assert_eq!(BlockConfig::BYTES % 4, 0);
 }
+
+#[cfg(all(feature = "vmm", target_arch = "x86_64"))]
+#[test]
+fn the_names_of_virtual_machines_are_here() {
+    use pepita::vmm::{ConfigError, ExitReason, MemoryRegion, MicroVm, VmConfig, VmError, VmState};
+
+    fn is_shared<T: std::fmt::Debug + Send + Sync>() {}
+    is_shared::<MicroVm>();
+    let config: Result<VmConfig, ConfigError> = VmConfig::builder()
+        .vcpus(2)
+        .memory_mb(64)
+        .kernel_path("/proc/self/exe")
+        .initrd_path("/proc/self/exe")
+        .kernel_cmdline("quiet")
+        .build();
+    let config = config.unwrap();
+    assert_eq!(MemoryRegion::of(config.memory_mib())[0].size, 64 << 20);
+    let created: fn(VmConfig) -> Result<MicroVm, VmError> = MicroVm::create;
+    let run: fn(&MicroVm) -> Result<ExitReason, VmError> = MicroVm::run;
+    let _ = (created, run, MicroVm::config, MicroVm::vcpu_count);
+    let _ = (MicroVm::memory_size, MicroVm::exit_count);
+    assert!(VmState::default().can_start() && !VmState::Created.is_active());
+    let reasons = [ExitReason::Halt, ExitReason::Shutdown];
+    assert!(!reasons.contains(&ExitReason::TripleFault));
+    assert_ne!(ExitReason::InternalError, ExitReason::Halt);
+}
