@@ -158,19 +158,49 @@ impl Signals {
     }
 }
 
+/// Memory of guests that are gone, for those that come.
+static FREE: Mutex<Vec<&'static GuestRam>> = Mutex::new(Vec::new());
+
+/// Where the books of drivers are, which live for ever.
+static BOOKS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// Gives a guest's memory back when the device is gone.
+struct Home(&'static GuestRam);
+
+impl Home {
+    fn new() -> Self {
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let bytes = usize::try_from(END).expect("small");
+        let Some(ram) = free else {
+            return Self(Box::leak(Box::new(GuestRam::zeroed(bytes))));
+        };
+        ram.write(0, &vec![0; bytes]).expect("there is memory");
+        Self(ram)
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        free.push(self.0);
+    }
+}
+
 /// The guest, and what its driver knows.
 pub(crate) struct Guest {
     pub(crate) ram: &'static GuestRam,
     pub(crate) bus: Box<dyn Bus>,
     pub(crate) signals: Arc<Signals>,
     pub(crate) queues: Vec<DriverQueue<'static>>,
+    /// After the device.
+    _home: Home,
 }
 
 impl Guest {
     /// A guest whose driver has done nothing yet.
     pub(crate) fn new(transport: Transport, device: Box<dyn Device>) -> Self {
-        let ram = GuestRam::zeroed(usize::try_from(END).expect("small"));
-        let ram: &'static GuestRam = Box::leak(Box::new(ram));
+        let home = Home::new();
+        let ram = home.0;
         let signals = Arc::new(Signals::default());
         let bus: Box<dyn Bus> = match transport {
             Transport::Mmio => Box::new(MmioBus::new(device, ram, &signals)),
@@ -181,6 +211,7 @@ impl Guest {
             bus,
             signals,
             queues: Vec::new(),
+            _home: home,
         }
     }
 
@@ -242,6 +273,8 @@ impl Guest {
         features: RingFeatures,
     ) -> DriverQueue<'static> {
         let slots = vec![Slot::default(); size.into()].leak();
+        let mut books = BOOKS.lock().unwrap_or_else(PoisonError::into_inner);
+        books.push(slots.as_ptr().addr());
         let bytes = DriverQueue::bytes(size, features);
         let ring = self
             .ram
