@@ -373,15 +373,16 @@ impl Device for VirtioVsock {
     fn activate(&mut self, activation: Activation) -> Result<(), KernelError> {
         self.interrupt = Some(activation.interrupt);
         self.is_event_due = std::mem::take(&mut self.is_restored);
-        if let Some(host) = &self.host {
-            host.wake();
-        }
         Ok(())
     }
 
     fn start_queue(&mut self, index: u16, queue: ActiveQueue) {
         if let Some(place) = self.queues.get_mut(usize::from(index)) {
             *place = Some(Side::new(queue));
+        }
+        // Programs that came while there was no queue are let in.
+        if let Some(host) = &self.host {
+            host.wake();
         }
     }
 

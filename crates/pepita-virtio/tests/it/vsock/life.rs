@@ -4,10 +4,11 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
+use pepita_sys::error::{Errno, KernelError};
 use pepita_virtio::{
     Element, STATUS_NEEDS_RESET, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, VIRTIO_VSOCK_OP_REQUEST,
     VIRTIO_VSOCK_OP_RST, VIRTIO_VSOCK_OP_RW, VIRTIO_VSOCK_OP_SHUTDOWN,
-    VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE, VIRTIO_VSOCK_SHUTDOWN_F_SEND,
+    VIRTIO_VSOCK_SHUTDOWN_F_RECEIVE, VIRTIO_VSOCK_SHUTDOWN_F_SEND, VirtioVsock,
 };
 
 use super::programs::{is_closed, read};
@@ -177,6 +178,47 @@ fn a_reset_device_has_no_connections_and_takes_new_ones() {
         let listener = rig.listen(54);
         rig.connect(&listener, Ends::new(1024, 54));
     });
+}
+
+#[test]
+fn programs_that_come_while_a_queue_is_stopped_wait_for_it() {
+    for transport in TRANSPORTS {
+        let mut rig = Rig::new(transport, false);
+        rig.poll();
+        rig.guest.bus.reset_queue(RX);
+        let mut stream = UnixStream::connect(rig.path()).expect("the device listens");
+        stream.write_all(b"CONNECT 9\n").expect("it reads");
+        rig.poll();
+        rig.restart_rx();
+        assert_eq!(rig.packet().0.op, VIRTIO_VSOCK_OP_REQUEST);
+    }
+}
+
+#[test]
+fn a_path_is_listened_at_once_and_is_gone_with_the_device() {
+    let dir = tempfile::tempdir().expect("there is room for files");
+    let path = dir.path().join("v");
+    let first = VirtioVsock::new(3).listen(&path).expect("it is new");
+    let error = VirtioVsock::new(4).listen(&path).expect_err("it is taken");
+    assert!(error.to_string().contains("/v cannot be listened at"));
+    assert_eq!(KernelError::from(error).to_errno(), Errno::EADDRINUSE);
+    assert!(path.exists(), "who was refused leaves it alone");
+    drop(first);
+    assert!(!path.exists());
+    let long = dir.path().join("v".repeat(200));
+    let error = VirtioVsock::new(4)
+        .listen(long)
+        .expect_err("it is too long");
+    assert_eq!(KernelError::from(error).to_errno(), Errno::ENAMETOOLONG);
+}
+
+#[test]
+fn reserved_context_ids_are_no_guests() {
+    for cid in [0, 1, 2, u64::from(u32::MAX), 1 << 32, u64::MAX] {
+        let made = std::panic::catch_unwind(|| VirtioVsock::new(cid));
+        assert!(made.is_err(), "{cid}");
+    }
+    assert_eq!(VirtioVsock::new(u64::from(u32::MAX) - 1).cid(), 0xffff_fffe);
 }
 
 #[test]

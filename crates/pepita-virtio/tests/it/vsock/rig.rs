@@ -6,8 +6,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use pepita_virtio::{
-    Device, Element, VIRTIO_VSOCK_OP_REQUEST, VIRTIO_VSOCK_OP_RESPONSE, VIRTIO_VSOCK_OP_RW,
-    VIRTIO_VSOCK_TYPE_STREAM, VSOCK_CID_HOST, VirtioVsock, VsockPacketHeader,
+    Device, Element, RingFeatures, VIRTIO_F_RING_RESET, VIRTIO_VSOCK_OP_REQUEST,
+    VIRTIO_VSOCK_OP_RESPONSE, VIRTIO_VSOCK_OP_RW, VIRTIO_VSOCK_TYPE_STREAM, VSOCK_CID_HOST,
+    VirtioVsock, VsockPacketHeader,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -72,7 +73,11 @@ impl Rig {
         assert!(!vsock.is_ready());
         let vsock = vsock.listen(dir.path().join("v")).expect("it is new");
         let device: Box<dyn Device> = Box::new(change(vsock));
-        let guest = Guest::ready(transport, device, rings(packed) | 0b111);
+        let guest = Guest::ready(
+            transport,
+            device,
+            rings(packed) | 0b111 | VIRTIO_F_RING_RESET,
+        );
         let descriptor = guest.bus.host().descriptor().expect("there is one");
         let own = pidfd_open(getpid(), PidfdFlags::empty()).expect("a kernel of 5.6");
         let descriptor = pidfd_getfd(own, descriptor, PidfdGetfdFlags::empty());
@@ -106,6 +111,17 @@ impl Rig {
     /// The driver resets the device, and is ready again.
     pub(crate) fn restart(&mut self) {
         self.guest.init(rings(false) | 0b111);
+        let all = self.buffers.drain().map(|(_, addr)| addr);
+        self.free.extend(all);
+        self.refill();
+    }
+
+    /// The driver sets the queue for packets up again, which it has reset.
+    pub(crate) fn restart_rx(&mut self) {
+        let old = &self.guest.queues[usize::from(RX)];
+        let (size, features) = (old.size(), RingFeatures::from_bits(rings(false)));
+        let queue = self.guest.new_queue(RX, size, features);
+        self.guest.queues[usize::from(RX)] = queue;
         let all = self.buffers.drain().map(|(_, addr)| addr);
         self.free.extend(all);
         self.refill();
