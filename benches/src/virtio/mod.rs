@@ -3,16 +3,18 @@
 mod bad;
 mod disk;
 mod queues;
+mod stream;
 
 use crate::case::{Bar, Case, Home, Role, Settings, Suite, Unit};
 use bad::{Bad, BadBuffers};
 use disk::{Kind, Requests};
 use queues::{Buffers, Packed, Peer, Split};
+use stream::{Plain, Stream};
 
 /// `cargo xtask bench virtio`.
 pub const SUITE: Suite = Suite {
     name: "virtio",
-    about: "virtqueues: buffers taken and completed, split and packed, and wrong ones; a disk",
+    about: "virtqueues: buffers taken and completed, split and packed, and wrong ones; a disk; a stream of a guest's",
     cases,
 };
 
@@ -30,7 +32,9 @@ fn cases(settings: &Settings) -> Vec<Case> {
     let disks =
         [Kind::Read, Kind::Write].map(|kind| [false, true].map(|packed| disk(kind, packed, fills)));
     let queues = split.into_iter().chain(packed).chain(bad);
-    queues.chain(disks.into_iter().flatten()).collect()
+    let stream = [stream(fills)];
+    let devices = disks.into_iter().flatten().chain(stream);
+    queues.chain(devices).collect()
 }
 
 /// Requests of a disk by the time that the processor had for its thread; the driver's is not counted.
@@ -88,5 +92,20 @@ fn against_ten(bad: Bad) -> Case {
         })
         .contender(Role::Peer, Home::Shared, "ten right", move || {
             BadBuffers::ten()
+        })
+}
+
+/// Writes of a round for each filling of a ring.
+const WRITES: usize = 16;
+
+/// From the guest's memory to a program of the host, through the device and a Unix socket; and the socket alone.
+fn stream(fills: usize) -> Case {
+    let writes = fills * WRITES;
+    let work = "a guest sends 64 KiB at a time to a program of the host, which reads on a thread of its own";
+    Case::new("vsock-64k", Unit::Rate("GB/s"), work)
+        .bar(Bar::AtLeast(3.0))
+        .contender(Role::Ours, Home::Own, "vsock", move || Stream::new(writes))
+        .contender(Role::Reference, Home::Own, "Unix socket", move || {
+            Plain::new(writes)
         })
 }

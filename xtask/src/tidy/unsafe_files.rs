@@ -33,6 +33,10 @@ pub(super) const UNSAFE_FILES: &[(&str, &str)] = &[
         "lends aligned buffers to tokio-uring",
     ),
     (
+        "benches/src/virtio/stream.rs",
+        "waits for the descriptor of a device",
+    ),
+    (
         "crates/pepita-cli/src/doctor/raw.rs",
         "questions to the kernel that no safe wrapper asks",
     ),
