@@ -8,9 +8,10 @@ use core::arch::x86_64::{
     _mm256_castsi256_pd, _mm256_castsi256_ps, _mm256_cmp_pd, _mm256_cmp_ps, _mm256_div_pd,
     _mm256_div_ps, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_pd, _mm256_loadu_ps,
     _mm256_max_pd, _mm256_max_ps, _mm256_min_pd, _mm256_min_ps, _mm256_movemask_pd,
-    _mm256_movemask_ps, _mm256_mul_pd, _mm256_mul_ps, _mm256_round_pd, _mm256_round_ps,
-    _mm256_set1_pd, _mm256_set1_ps, _mm256_slli_epi32, _mm256_slli_epi64, _mm256_storeu_pd,
-    _mm256_storeu_ps, _mm256_stream_pd, _mm256_stream_ps, _mm256_sub_pd, _mm256_sub_ps,
+    _mm256_movemask_ps, _mm256_mul_pd, _mm256_mul_ps, _mm256_or_pd, _mm256_or_ps, _mm256_round_pd,
+    _mm256_round_ps, _mm256_set1_pd, _mm256_set1_ps, _mm256_slli_epi32, _mm256_slli_epi64,
+    _mm256_storeu_pd, _mm256_storeu_ps, _mm256_stream_pd, _mm256_stream_ps, _mm256_sub_pd,
+    _mm256_sub_ps,
 };
 
 use super::shared::lanes;
@@ -36,7 +37,7 @@ macro_rules! avx2 {
         add = $add:ident, sub = $sub:ident, mul = $mul:ident, div = $div:ident, min = $min:ident, max = $max:ident,
         fma = $fma:ident, andnot = $andnot:ident, round = $round:ident, bits = $bits:ident,
         from_bits = $from_bits:ident, shl = $shl:ident, compare = $compare:ident,
-        blend = $blend:ident, movemask = $movemask:ident, stream = $stream:ident,
+        blend = $blend:ident, or = $or:ident, movemask = $movemask:ident, stream = $stream:ident,
     ) => {
         lanes! {
             Avx2, $element, $vector, $vector, $lanes, 16, "avx2,fma,bmi1,bmi2",
@@ -101,6 +102,18 @@ macro_rules! avx2 {
                 }
 
                 #[inline(always)]
+                fn is_either_nan(self, a: $vector, b: $vector) -> $vector {
+                    // SAFETY: cpu-has-it.
+                    unsafe { $compare::<_CMP_UNORD_Q>(a, b) }
+                }
+
+                #[inline(always)]
+                fn or(self, a: $vector, b: $vector) -> $vector {
+                    // SAFETY: cpu-has-it.
+                    unsafe { $or(a, b) }
+                }
+
+                #[inline(always)]
                 fn select(self, mask: $vector, yes: $vector, no: $vector) -> $vector {
                     // SAFETY: cpu-has-it.
                     unsafe { $blend(no, yes, mask) }
@@ -130,7 +143,7 @@ avx2! {
     min = _mm256_min_ps, max = _mm256_max_ps,
     fma = _mm256_fmadd_ps, andnot = _mm256_andnot_ps, round = _mm256_round_ps,
     bits = _mm256_castps_si256, from_bits = _mm256_castsi256_ps, shl = _mm256_slli_epi32,
-    compare = _mm256_cmp_ps, blend = _mm256_blendv_ps, movemask = _mm256_movemask_ps,
+    compare = _mm256_cmp_ps, blend = _mm256_blendv_ps, or = _mm256_or_ps, movemask = _mm256_movemask_ps,
     stream = _mm256_stream_ps,
 }
 
@@ -141,6 +154,6 @@ avx2! {
     min = _mm256_min_pd, max = _mm256_max_pd,
     fma = _mm256_fmadd_pd, andnot = _mm256_andnot_pd, round = _mm256_round_pd,
     bits = _mm256_castpd_si256, from_bits = _mm256_castsi256_pd, shl = _mm256_slli_epi64,
-    compare = _mm256_cmp_pd, blend = _mm256_blendv_pd, movemask = _mm256_movemask_pd,
+    compare = _mm256_cmp_pd, blend = _mm256_blendv_pd, or = _mm256_or_pd, movemask = _mm256_movemask_pd,
     stream = _mm256_stream_pd,
 }

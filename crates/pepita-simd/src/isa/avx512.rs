@@ -117,6 +117,17 @@ macro_rules! avx512 {
                 }
 
                 #[inline(always)]
+                fn is_either_nan(self, a: $vector, b: $vector) -> $mask {
+                    // SAFETY: cpu-has-it.
+                    unsafe { $compare::<_CMP_UNORD_Q>(a, b) }
+                }
+
+                #[inline(always)]
+                fn or(self, a: $mask, b: $mask) -> $mask {
+                    a | b
+                }
+
+                #[inline(always)]
                 fn select(self, mask: $mask, yes: $vector, no: $vector) -> $vector {
                     // SAFETY: cpu-has-it.
                     unsafe { $blend(mask, no, yes) }

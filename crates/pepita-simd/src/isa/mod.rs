@@ -122,6 +122,10 @@ pub(crate) trait Lanes<T: Dispatch>: Copy {
     fn lt(self, a: Self::V, b: Self::V) -> Self::Mask;
     /// Where `a` is NaN.
     fn is_nan(self, a: Self::V) -> Self::Mask;
+    /// Where `a` or `b` is NaN.
+    fn is_either_nan(self, a: Self::V, b: Self::V) -> Self::Mask;
+    /// Where one of the two holds.
+    fn or(self, a: Self::Mask, b: Self::Mask) -> Self::Mask;
     /// `yes` where the mask holds, else `no`.
     fn select(self, mask: Self::Mask, yes: Self::V, no: Self::V) -> Self::V;
     /// Whether any lane holds.

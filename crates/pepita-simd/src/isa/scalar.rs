@@ -118,6 +118,16 @@ macro_rules! scalar {
             }
 
             #[inline(always)]
+            fn is_either_nan(self, a: $element, b: $element) -> bool {
+                a.is_nan() | b.is_nan()
+            }
+
+            #[inline(always)]
+            fn or(self, a: bool, b: bool) -> bool {
+                a | b
+            }
+
+            #[inline(always)]
             fn select(self, mask: bool, yes: $element, no: $element) -> $element {
                 if mask { yes } else { no }
             }

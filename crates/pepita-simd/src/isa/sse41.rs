@@ -7,9 +7,9 @@ use core::arch::x86_64::{
     _mm_castps_si128, _mm_castsi128_pd, _mm_castsi128_ps, _mm_cmplt_pd, _mm_cmplt_ps,
     _mm_cmpunord_pd, _mm_cmpunord_ps, _mm_div_pd, _mm_div_ps, _mm_loadu_pd, _mm_loadu_ps,
     _mm_max_pd, _mm_max_ps, _mm_min_pd, _mm_min_ps, _mm_movemask_pd, _mm_movemask_ps, _mm_mul_pd,
-    _mm_mul_ps, _mm_prefetch, _mm_round_pd, _mm_round_ps, _mm_set1_pd, _mm_set1_ps, _mm_sfence,
-    _mm_slli_epi32, _mm_slli_epi64, _mm_storeu_pd, _mm_storeu_ps, _mm_stream_pd, _mm_stream_ps,
-    _mm_sub_pd, _mm_sub_ps,
+    _mm_mul_ps, _mm_or_pd, _mm_or_ps, _mm_prefetch, _mm_round_pd, _mm_round_ps, _mm_set1_pd,
+    _mm_set1_ps, _mm_sfence, _mm_slli_epi32, _mm_slli_epi64, _mm_storeu_pd, _mm_storeu_ps,
+    _mm_stream_pd, _mm_stream_ps, _mm_sub_pd, _mm_sub_ps,
 };
 
 use super::shared::lanes;
@@ -34,7 +34,7 @@ macro_rules! sse41 {
         splat = $splat:ident, load = $load:ident, store = $store:ident,
         add = $add:ident, sub = $sub:ident, mul = $mul:ident, div = $div:ident, min = $min:ident, max = $max:ident,
         andnot = $andnot:ident, round = $round:ident, bits = $bits:ident,
-        from_bits = $from_bits:ident, shl = $shl:ident, lt = $lt:ident, unordered = $unordered:ident,
+        from_bits = $from_bits:ident, shl = $shl:ident, lt = $lt:ident, unordered = $unordered:ident, or = $or:ident,
         blend = $blend:ident, movemask = $movemask:ident, stream = $stream:ident,
     ) => {
         lanes! {
@@ -100,6 +100,18 @@ macro_rules! sse41 {
                 }
 
                 #[inline(always)]
+                fn is_either_nan(self, a: $vector, b: $vector) -> $vector {
+                    // SAFETY: cpu-has-it.
+                    unsafe { $unordered(a, b) }
+                }
+
+                #[inline(always)]
+                fn or(self, a: $vector, b: $vector) -> $vector {
+                    // SAFETY: cpu-has-it.
+                    unsafe { $or(a, b) }
+                }
+
+                #[inline(always)]
                 fn select(self, mask: $vector, yes: $vector, no: $vector) -> $vector {
                     // SAFETY: cpu-has-it.
                     unsafe { $blend(no, yes, mask) }
@@ -129,7 +141,7 @@ sse41! {
     min = _mm_min_ps, max = _mm_max_ps,
     andnot = _mm_andnot_ps, round = _mm_round_ps,
     bits = _mm_castps_si128, from_bits = _mm_castsi128_ps, shl = _mm_slli_epi32,
-    lt = _mm_cmplt_ps, unordered = _mm_cmpunord_ps, blend = _mm_blendv_ps, movemask = _mm_movemask_ps,
+    lt = _mm_cmplt_ps, unordered = _mm_cmpunord_ps, or = _mm_or_ps, blend = _mm_blendv_ps, movemask = _mm_movemask_ps,
     stream = _mm_stream_ps,
 }
 
@@ -140,6 +152,6 @@ sse41! {
     min = _mm_min_pd, max = _mm_max_pd,
     andnot = _mm_andnot_pd, round = _mm_round_pd,
     bits = _mm_castpd_si128, from_bits = _mm_castsi128_pd, shl = _mm_slli_epi64,
-    lt = _mm_cmplt_pd, unordered = _mm_cmpunord_pd, blend = _mm_blendv_pd, movemask = _mm_movemask_pd,
+    lt = _mm_cmplt_pd, unordered = _mm_cmpunord_pd, or = _mm_or_pd, blend = _mm_blendv_pd, movemask = _mm_movemask_pd,
     stream = _mm_stream_pd,
 }

@@ -6,7 +6,9 @@ use crate::vector::map::{
     Abs, Add, Axpy, Clamp, Div, InPlace1, InPlace2, Map1, Map2, Map3, Max, Min, Mul, MulAdd, Scale,
     Sub,
 };
-use crate::vector::reduce::{Absolute, Extreme, Find, Plain, SquaredDifference, Sum, Term, Times};
+use crate::vector::reduce::{
+    Absolute, Extreme, Find, Locate, Plain, SquaredDifference, Sum, Term, Times,
+};
 use crate::{Element, ShapeError};
 
 /// Whether `operand` is as long as the first one.
@@ -299,14 +301,16 @@ impl SimdOps {
     /// equal.
     #[must_use]
     pub fn argmin<T: Element>(&self, x: &[T]) -> Option<usize> {
-        position(x, self.smallest(x)?)
+        let extreme = Extreme::Min;
+        T::dispatch(self.tier(), Locate { extreme, x })
     }
 
     /// Where the first of the largest of `x` is: that of the first NaN if there is one, `None` of nothing. 0 and -0 are
     /// equal.
     #[must_use]
     pub fn argmax<T: Element>(&self, x: &[T]) -> Option<usize> {
-        position(x, self.largest(x)?)
+        let extreme = Extreme::Max;
+        T::dispatch(self.tier(), Locate { extreme, x })
     }
 
     /// `x = exp(xᵢ) / Σexp(xⱼ)`, taken of x less its largest, so that nothing overflows. With NaN or +∞ in `x`, or
@@ -359,9 +363,4 @@ impl SimdOps {
     fn total<T: Element, F: Term<T>>(&self, term: F, x: &[T], y: &[T]) -> T {
         T::dispatch(self.tier(), Sum { term, x, y })
     }
-}
-
-/// Where `x` has `value`, or NaN if that is NaN.
-fn position<T: Element>(x: &[T], value: T) -> Option<usize> {
-    x.iter().position(|&x| x == value || x.is_not_a_number())
 }

@@ -12,6 +12,9 @@ const SUMS: usize = 8;
 /// Numbers of a block.
 pub(crate) const BLOCK: usize = 4096;
 
+/// Numbers among which an extreme is looked for.
+const LOCATE_BLOCK: usize = 1024;
+
 /// What is added up.
 pub(crate) trait Term<T: Element>: Copy {
     /// `sum` and the terms of `x` and `y`.
@@ -172,55 +175,125 @@ impl<T: Element> Op<T> for Find<'_, T> {
     }
 }
 
+/// Where the first of the extremes of `x` is: that of the first NaN if there is one, none if there is nothing.
+pub(crate) struct Locate<'a, T> {
+    pub(crate) extreme: Extreme,
+    pub(crate) x: &'a [T],
+}
+
+impl<T: Element> Op<T> for Locate<'_, T> {
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    fn run<S: Lanes<T>>(self, s: S) -> Option<usize> {
+        match self.extreme {
+            Extreme::Min => locate::<T, S, true>(s, self.x),
+            Extreme::Max => locate::<T, S, false>(s, self.x),
+        }
+    }
+}
+
+/// Finds the block with the extreme, and looks for it there only.
+#[inline(always)]
+fn locate<T: Element, S: Lanes<T>, const MIN: bool>(s: S, x: &[T]) -> Option<usize> {
+    let mut best = *x.first()?;
+    let mut start = 0;
+    for (number, part) in x.chunks(LOCATE_BLOCK).enumerate() {
+        let Some(found) = extreme::<T, S, MIN>(s, part) else {
+            continue;
+        };
+        if found.is_not_a_number() {
+            best = found;
+            start = number * LOCATE_BLOCK;
+            break;
+        }
+        if is_beyond::<T, MIN>(found, best) {
+            best = found;
+            start = number * LOCATE_BLOCK;
+        }
+    }
+    let (xs, _) = S::arrays(&x[start..]);
+    let wanted = s.splat(best);
+    for part in xs {
+        let part = s.load(part);
+        // Nothing of the block is beyond it, so what it is not beyond is the same.
+        let beyond = if MIN {
+            s.lt(wanted, part)
+        } else {
+            s.lt(part, wanted)
+        };
+        let zeros = s.splat(T::ZERO);
+        let others = s.select(beyond, zeros, s.splat(T::ONE));
+        if s.any(s.lt(zeros, others)) {
+            break;
+        }
+        start += S::LANES;
+    }
+    for (at, &x) in x.iter().enumerate().skip(start) {
+        if x == best || x.is_not_a_number() {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// Whether `x` is more extreme than `than`.
+#[inline(always)]
+fn is_beyond<T: Element, const MIN: bool>(x: T, than: T) -> bool {
+    if MIN { x < than } else { than < x }
+}
+
 #[inline(always)]
 fn extreme<T: Element, S: Lanes<T>, const MIN: bool>(s: S, x: &[T]) -> Option<T> {
-    let first = *x.first()?;
-    let mut best = [s.splat(first); SUMS];
-    // NaN once one was there: zero times a number is zero, and added to a sum of zeros stays so.
-    let mut nans = [s.splat(T::ZERO); SUMS];
+    let mut found = *x.first()?;
+    let mut best = [s.splat(found); SUMS];
+    // Where NaN was: one comparison tells of two vectors.
+    let none = s.lt(best[0], best[0]);
+    let mut nans = [none; SUMS / 2];
     let (xs, rest) = S::arrays(x);
     let (many, few) = xs.as_chunks::<SUMS>();
     for x in many {
+        let mut v = best;
         for i in 0..SUMS {
-            let x = s.load(&x[i]);
-            best[i] = if MIN {
-                s.min(x, best[i])
-            } else {
-                s.max(x, best[i])
-            };
-            nans[i] = s.select(s.is_nan(x), x, nans[i]);
+            v[i] = s.load(&x[i]);
+            best[i] = better::<T, S, MIN>(s, v[i], best[i]);
+        }
+        for i in 0..SUMS / 2 {
+            nans[i] = s.or(nans[i], s.is_either_nan(v[2 * i], v[2 * i + 1]));
         }
     }
     for x in few {
         let x = s.load(x);
-        best[0] = if MIN {
-            s.min(x, best[0])
-        } else {
-            s.max(x, best[0])
-        };
-        nans[0] = s.select(s.is_nan(x), x, nans[0]);
+        best[0] = better::<T, S, MIN>(s, x, best[0]);
+        nans[0] = s.or(nans[0], s.is_nan(x));
     }
-    let mut found = first;
-    let mut is_nan = first.is_not_a_number();
+    let mut is_nan = s.any(s.or(s.or(nans[0], nans[1]), s.or(nans[2], nans[3])));
     for &x in rest {
         is_nan |= x.is_not_a_number();
-        found = if MIN == (x < found) && x != found {
-            x
-        } else {
-            found
-        };
-    }
-    let mut array = S::ZEROS;
-    for i in 0..SUMS {
-        is_nan |= s.any(s.is_nan(nans[i]));
-        s.store(best[i], &mut array);
-        for &x in array.as_ref() {
-            found = if MIN == (x < found) && x != found {
-                x
-            } else {
-                found
-            };
+        if is_beyond::<T, MIN>(x, found) {
+            found = x;
         }
     }
+    let mut width = SUMS;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            best[i] = better::<T, S, MIN>(s, best[i], best[i + width]);
+        }
+    }
+    let mut array = S::ZEROS;
+    s.store(best[0], &mut array);
+    for &x in array.as_ref() {
+        if is_beyond::<T, MIN>(x, found) {
+            found = x;
+        }
+    }
+    is_nan |= found.is_not_a_number();
     Some(if is_nan { T::NAN } else { found })
+}
+
+/// The more extreme of each lane.
+#[inline(always)]
+fn better<T: Element, S: Lanes<T>, const MIN: bool>(s: S, a: S::V, b: S::V) -> S::V {
+    if MIN { s.min(a, b) } else { s.max(a, b) }
 }

@@ -355,6 +355,24 @@ fn a_nan_wins_and_the_first_one_is_found() {
     }
 }
 
+#[test]
+fn of_equal_extremes_the_first_is_found_wherever_it_is() {
+    for (tier, ops) in tiers() {
+        for len in [1, 31, 1024, 1025, 5000] {
+            for first in [0, 1, len / 3, len - 1].map(|at| at.min(len - 1)) {
+                let x: Vec<f64> = (0..len)
+                    .map(|at| if at < first { 1.0 } else { [0.0, -0.0][at % 2] })
+                    .collect();
+                assert_eq!(ops.argmin(&x), Some(first), "{tier} {len}");
+                let x: Vec<f32> = (0..len)
+                    .map(|at| if at < first { -1.0 } else { 7.0 })
+                    .collect();
+                assert_eq!(ops.argmax(&x), Some(first), "{tier} {len}");
+            }
+        }
+    }
+}
+
 /// Compares exp with the standard library's of `f64`, which is within one unit of the true one.
 fn check_exp<T: Number>(low: f64, high: f64, slack: f64) {
     let steps = 200_000_i32;
