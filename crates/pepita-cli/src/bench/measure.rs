@@ -64,6 +64,8 @@ fn group<T: Number>(mix: Mix, level: Level, memory: &mut [T], report: &mut Repor
     let side = side(level.bytes / size_of::<T>() / mix.operands());
     let scratch_len = match mix {
         Mix::Product => scratch_len::<T>(side, side, side),
+        // For the vectors beside a matrix.
+        Mix::Read1 => 2 * side,
         _ => 0,
     };
     let mut scratch = vec![T::ZERO; scratch_len];

@@ -97,12 +97,19 @@ pub(super) fn operations<T: Number>() -> Vec<Operation<T>> {
         plain("argmin", Mix::Read1, |ops, at| at.answer(ops.argmin(at.x))),
         plain("argmax", Mix::Read1, |ops, at| at.answer(ops.argmax(at.x))),
         plain("transpose", Mix::Write1, transpose),
+        plain("gemv", Mix::Read1, by_vector),
         plain("gemm_with", Mix::Product, product),
     ]
 }
 
 fn transpose<T: Number>(ops: &SimdOps, at: &mut Operands<'_, T>) {
     ops.transpose(square(at.x, at.side), square_mut(at.out, at.side));
+}
+
+/// Reads the matrix once; the vectors are small beside it.
+fn by_vector<T: Number>(ops: &SimdOps, at: &mut Operands<'_, T>) {
+    let (x, y) = at.scratch.split_at_mut(at.side);
+    ops.gemv(T::ONE, square(at.x, at.side), x, T::ZERO, y);
 }
 
 fn product<T: Number>(ops: &SimdOps, at: &mut Operands<'_, T>) {

@@ -16,6 +16,7 @@
 
 use core::cmp::Ordering;
 
+use super::gemv::Gemv;
 use super::tile::{NV, ROWS_OF_16, ROWS_OF_32, Tile};
 use super::view::{MatMut, MatRef};
 use crate::isa::{Lanes, Op, host};
@@ -215,6 +216,29 @@ impl<T: Element> Op<T> for Product<'_, T> {
         let ((m, n), k) = (c.shape(), a.cols());
         if m == 0 || n == 0 {
             return;
+        }
+        if m == 1 && (n == 1 || c.col_stride() == 1) && (k <= 1 || a.col_stride() == 1) {
+            let (x, y) = (&a.tail(0, 0)[..k], &mut c.tail_mut(0, 0)[..n]);
+            let a = b.transposed();
+            let product = Gemv {
+                alpha,
+                a,
+                x,
+                beta,
+                y,
+            };
+            return product.run(s);
+        }
+        if n == 1 && (m == 1 || c.row_stride() == 1) && (k <= 1 || b.row_stride() == 1) {
+            let (x, y) = (&b.tail(0, 0)[..k], &mut c.tail_mut(0, 0)[..m]);
+            let product = Gemv {
+                alpha,
+                a,
+                x,
+                beta,
+                y,
+            };
+            return product.run(s);
         }
         let (a_len, b_len) = plan.packed::<T>();
         let (packed_a, packed_b) = if a_len + b_len == 0 {

@@ -212,6 +212,57 @@ fn a_product_is_within_its_bound_over_the_edges_of_the_blocks() {
 }
 
 #[test]
+fn a_product_with_a_vector_is_within_its_bound_whatever_the_strides() {
+    let layouts = [
+        PLAIN,
+        Layout::Rows { gap: 3 },
+        Layout::Columns { gap: 0 },
+        Layout::Columns { gap: 5 },
+        Layout::Apart,
+    ];
+    for (rows, k) in [
+        (1, 1),
+        (3, 40),
+        (4, 16),
+        (5, 33),
+        (70, 1),
+        (71, 100),
+        (2100, 19),
+        (9, 1030),
+        (6, 0),
+    ] {
+        for (index, layout) in layouts.into_iter().enumerate() {
+            for (m, n) in [(rows, 1), (1, rows)] {
+                let scales = [(1.0, 0.0), (-0.5, 1.0), (2.0, 0.25)];
+                let (alpha, beta) = scales[index % scales.len()];
+                for whole in [[layout; 3], [layout, PLAIN, PLAIN], [PLAIN, layout, PLAIN]] {
+                    let case = Case {
+                        alpha,
+                        beta,
+                        layouts: whole,
+                        ..Case::plain(m, n, k)
+                    };
+                    check::<f32>(&case);
+                    check::<f64>(&case);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors_that_do_not_fit_a_matrix_are_refused() {
+    let numbers = [0.0_f32; 12];
+    let a = MatRef::row_major(&numbers, 3, 4).unwrap();
+    let mut y = [0.0; 4];
+    let error = SimdOps::new().try_gemv(1.0, a, &numbers[..4], 0.0, &mut y);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "a product of 3 x 4 and 4 x 1 does not go into 4 x 1"
+    );
+}
+
+#[test]
 fn nothing_to_add_up_leaves_beta_times_c() {
     for beta in [0.0, 1.0, -0.5] {
         for (m, n) in [(5, 7), (40, 300), (0, 3), (3, 0)] {

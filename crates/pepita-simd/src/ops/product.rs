@@ -1,7 +1,7 @@
 //! Products of matrices in memory of the caller's.
 
 use super::{SimdOps, fits};
-use crate::matrix::{Gemm, transpose};
+use crate::matrix::{Gemm, Gemv, transpose};
 use crate::{Element, MatMut, MatRef, ShapeError};
 
 impl SimdOps {
@@ -13,7 +13,7 @@ impl SimdOps {
     /// # Accuracy
     /// With u the unit roundoff and γ(n) = n·u / (1 − n·u), each element is within
     /// γ(k + 2) · |alpha| · Σ|aᵢ||bᵢ| + γ(2) · |beta · c| of the true one (Higham, "Accuracy and Stability of Numerical
-    /// Algorithms", 2nd ed., 3.5), as long as nothing overflows or underflows. The sum is taken in order of k; tiers
+    /// Algorithms", 2nd ed., 3.5), as long as nothing overflows or underflows. The sum is taken in order of k unless a factor is a vector; tiers
     /// with fused multiply-add round once for each step where others round twice, for which the bound holds too.
     ///
     /// # Errors
@@ -58,6 +58,53 @@ impl SimdOps {
         c: MatMut<'_, T>,
     ) {
         fits(self.try_gemm_with(scratch, alpha, a, b, beta, c));
+    }
+
+    /// `y = alpha * a * x + beta * y`, in one pass over `a`, which is fast where its rows or its columns are contiguous.
+    ///
+    /// With `beta` 0 what stands in `y` is not read. Accuracy as of [`try_gemm_with`](Self::try_gemm_with).
+    ///
+    /// # Errors
+    /// [`ShapeError::Product`] when `x` is not as long as `a` has columns, or `y` as rows.
+    ///
+    /// ```
+    /// use pepita_simd::{MatRef, SimdOps};
+    ///
+    /// let (a, mut y) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.0; 2]);
+    /// SimdOps::new().try_gemv(1.0, MatRef::row_major(&a, 2, 3)?, &[1.0, 0.0, 2.0], 0.0, &mut y)?;
+    /// assert_eq!(y, [7.0, 16.0]);
+    /// # Ok::<(), pepita_simd::ShapeError>(())
+    /// ```
+    pub fn try_gemv<T: Element>(
+        &self,
+        alpha: T,
+        a: MatRef<'_, T>,
+        x: &[T],
+        beta: T,
+        y: &mut [T],
+    ) -> Result<(), ShapeError> {
+        if a.shape() != (y.len(), x.len()) {
+            let (a, b, c) = (a.shape(), (x.len(), 1), (y.len(), 1));
+            return Err(ShapeError::Product { a, b, c });
+        }
+        let product = Gemv {
+            alpha,
+            a,
+            x,
+            beta,
+            y,
+        };
+        T::dispatch(self.tier(), product);
+        Ok(())
+    }
+
+    /// [`try_gemv`](Self::try_gemv) for shapes that are known to fit.
+    ///
+    /// # Panics
+    /// With the message of the error.
+    #[track_caller]
+    pub fn gemv<T: Element>(&self, alpha: T, a: MatRef<'_, T>, x: &[T], beta: T, y: &mut [T]) {
+        fits(self.try_gemv(alpha, a, x, beta, y));
     }
 
     /// `to = fromᵀ`, any strides. Copies bits.

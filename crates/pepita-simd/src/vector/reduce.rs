@@ -136,7 +136,7 @@ fn block<T: Element, S: Lanes<T>, F: Term<T>>(s: S, term: F, x: &[T], y: &[T]) -
 
 /// The sum of the lanes, in pairs.
 #[inline(always)]
-fn across<T: Element, S: Lanes<T>>(s: S, v: S::V) -> T {
+pub(crate) fn across<T: Element, S: Lanes<T>>(s: S, v: S::V) -> T {
     let mut array = S::ZEROS;
     s.store(v, &mut array);
     let lanes = array.as_mut();
