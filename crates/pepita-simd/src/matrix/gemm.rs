@@ -217,28 +217,8 @@ impl<T: Element> Op<T> for Product<'_, T> {
         if m == 0 || n == 0 {
             return;
         }
-        if m == 1 && (n == 1 || c.col_stride() == 1) && (k <= 1 || a.col_stride() == 1) {
-            let (x, y) = (&a.tail(0, 0)[..k], &mut c.tail_mut(0, 0)[..n]);
-            let a = b.transposed();
-            let product = Gemv {
-                alpha,
-                a,
-                x,
-                beta,
-                y,
-            };
-            return product.run(s);
-        }
-        if n == 1 && (m == 1 || c.row_stride() == 1) && (k <= 1 || b.row_stride() == 1) {
-            let (x, y) = (&b.tail(0, 0)[..k], &mut c.tail_mut(0, 0)[..m]);
-            let product = Gemv {
-                alpha,
-                a,
-                x,
-                beta,
-                y,
-            };
-            return product.run(s);
+        if let Some(by_vector) = by_vector(alpha, a, b, beta, &mut c) {
+            return by_vector.run(s);
         }
         let (a_len, b_len) = plan.packed::<T>();
         let (packed_a, packed_b) = if a_len + b_len == 0 {
@@ -284,6 +264,33 @@ impl<T: Element> Op<T> for Product<'_, T> {
             }
         }
     }
+}
+
+/// The product as that of a matrix and a vector, where one factor is a vector, and it and the result are contiguous.
+#[inline(always)]
+fn by_vector<'a, T: Element>(
+    alpha: T,
+    a: MatRef<'a, T>,
+    b: MatRef<'a, T>,
+    beta: T,
+    c: &'a mut MatMut<'_, T>,
+) -> Option<Gemv<'a, T>> {
+    let ((m, n), k) = (c.shape(), a.cols());
+    let (a, x, len) =
+        if m == 1 && (n == 1 || c.col_stride() == 1) && (k <= 1 || a.col_stride() == 1) {
+            (b.transposed(), a.tail(0, 0), n)
+        } else if n == 1 && (m == 1 || c.row_stride() == 1) && (k <= 1 || b.row_stride() == 1) {
+            (a, b.tail(0, 0), m)
+        } else {
+            return None;
+        };
+    Some(Gemv {
+        alpha,
+        a,
+        x: &x[..k],
+        beta,
+        y: &mut c.tail_mut(0, 0)[..len],
+    })
 }
 
 /// One step of the loop over `k`, for one panel of columns.

@@ -73,12 +73,12 @@ fn a_pause_fills_a_bucket_up_to_its_burst() {
     };
     let mut limiter = RateLimiter::new(limits, start);
     let later = start + Duration::from_secs(1000);
-    for now in [start, later] {
+    for at in [start, later] {
         for _ in 0..6 {
-            assert_eq!(limiter.check(now), Ok(()));
+            assert_eq!(limiter.check(at), Ok(()));
             limiter.spend(100);
         }
-        assert_eq!(limiter.check(now), Err(now + Duration::from_millis(100)));
+        assert_eq!(limiter.check(at), Err(at + Duration::from_millis(100)));
     }
 }
 
