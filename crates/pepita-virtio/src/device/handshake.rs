@@ -4,7 +4,7 @@
 use loom::sync::{Arc, Notify};
 use loom::thread;
 
-use super::ActiveQueue;
+use super::{ActiveQueue, Position};
 use crate::driver::offsets;
 use crate::memory::{GuestRam, Kept};
 use crate::{DriverQueue, Element, RingFeatures, Shared, Slot, Used};
@@ -20,7 +20,12 @@ fn sides(features: RingFeatures) -> (DriverQueue<'static>, ActiveQueue) {
     let [table, driver, device, end] = offsets(SIZE, features.packed);
     let areas = [(table, driver), (driver, device), (device, end)];
     let areas = areas.map(|(from, to)| Kept::of(ring.part(from, to - from), &ram));
-    let device = ActiveQueue::new(&ram, areas, SIZE, features);
+    let start = if features.packed {
+        Position::START.0
+    } else {
+        0
+    };
+    let device = ActiveQueue::new(&ram, areas, SIZE, features, start);
     (DriverQueue::new(ring, slots, features), device)
 }
 
