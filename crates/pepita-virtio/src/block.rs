@@ -224,10 +224,8 @@ impl<D: BlockDevice + 'static> Device for VirtioBlock<D> {
 
     fn features(&self) -> u64 {
         let rings = RingFeatures {
-            indirect: true,
-            event_index: true,
-            packed: true,
             in_order: false,
+            ..RingFeatures::ALL
         };
         self.config.features() | rings.to_bits()
     }

@@ -214,6 +214,14 @@ pub struct RingFeatures {
 impl RingFeatures {
     const BITS: [u32; 4] = [28, 29, 34, 35];
 
+    /// All of them.
+    pub const ALL: Self = Self {
+        indirect: true,
+        event_index: true,
+        packed: true,
+        in_order: true,
+    };
+
     /// From the feature bits of a device; others are ignored. virtio 1.3, 6
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {

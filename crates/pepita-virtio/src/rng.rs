@@ -82,12 +82,7 @@ impl Device for VirtioRng {
     }
 
     fn features(&self) -> u64 {
-        let rings = RingFeatures {
-            indirect: true,
-            event_index: true,
-            packed: true,
-            in_order: true,
-        };
+        let rings = RingFeatures::ALL;
         rings.to_bits()
     }
 

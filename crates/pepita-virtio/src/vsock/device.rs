@@ -348,12 +348,7 @@ impl Device for VirtioVsock {
     }
 
     fn features(&self) -> u64 {
-        let rings = RingFeatures {
-            indirect: true,
-            event_index: true,
-            packed: true,
-            in_order: true,
-        };
+        let rings = RingFeatures::ALL;
         rings.to_bits() | VIRTIO_VSOCK_F_STREAM | VIRTIO_VSOCK_F_NO_IMPLIED_STREAM
     }
 

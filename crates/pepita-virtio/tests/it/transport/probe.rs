@@ -83,12 +83,7 @@ impl Device for Probe {
     }
 
     fn features(&self) -> u64 {
-        let rings = RingFeatures {
-            indirect: true,
-            event_index: true,
-            packed: true,
-            in_order: true,
-        };
+        let rings = RingFeatures::ALL;
         FEATURE | NEEDS_FEATURE | rings.to_bits()
     }
 
