@@ -21,6 +21,8 @@ pub(super) struct Counts {
     failed: usize,
     /// The tests that failed, each with the end of what it said.
     failures: Vec<String>,
+    /// The test that ran when its harness ended without a result.
+    unfinished: Option<String>,
     /// By reason.
     skipped: BTreeMap<String, Vec<String>>,
 }
@@ -45,6 +47,7 @@ impl Counts {
             }
         }
         counts.failures = failures(output);
+        counts.unfinished = unfinished(output).map(str::to_owned);
         // The harness counts a test that returned early among the passed ones.
         counts.passed = counts.passed.saturating_sub(counts.skipped_total());
         counts
@@ -95,6 +98,18 @@ fn failures(output: &str) -> Vec<String> {
         failures.extend(named);
     }
     failures
+}
+
+/// The last test that began in a harness that gave no result.
+fn unfinished(output: &str) -> Option<&str> {
+    let (_, last) = output.rsplit_once("\nrunning ")?;
+    if last.contains("\ntest result: ") {
+        return None;
+    }
+    let mut begun = last
+        .lines()
+        .filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "));
+    begun.next_back().map(|(test, _)| test)
 }
 
 /// `test` with the panic in its section of `output`, as far as the backtrace.
@@ -252,6 +267,9 @@ pub(super) fn table(rows: &[Row], total: Duration) -> String {
             for test in &row.counts.failures {
                 let _ = writeln!(text, "    FAILED: {test}");
             }
+            if let Some(test) = &row.counts.unfinished {
+                let _ = writeln!(text, "    UNFINISHED: {test}");
+            }
             if row.counts.failures.is_empty() {
                 let lines: Vec<&str> = failure.output.trim_end().lines().collect();
                 for line in &lines[lines.len().saturating_sub(SHOWN_LINES)..] {
@@ -305,6 +323,17 @@ mod tests {
         let row = Row::new("tests".into(), Duration::ZERO, Err(failure));
         let text = table(&[row], Duration::ZERO);
         assert!(text.contains(&format!("    FAILED: {panic}\n")), "{text}");
+    }
+
+    #[test]
+    fn a_test_whose_harness_was_cut_off_stands_in_the_table() {
+        let output = "\nrunning 1 test\ntest a ... ok\n\ntest result: ok. 1 passed; 0 failed\n\n\
+                      \nrunning 3 tests\ntest b ... ok\ntest c ... lab: the kernel panicked\n    at d\n";
+        let failure = Failure::new(output.into(), "cargo test".into());
+        let row = Row::new("lab".into(), Duration::ZERO, Err(failure));
+        let text = table(&[row], Duration::ZERO);
+        assert!(text.contains("    UNFINISHED: c\n"), "{text}");
+        assert_eq!(Counts::read(OUTPUT).unfinished, None);
     }
 
     #[test]

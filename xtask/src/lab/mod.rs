@@ -20,6 +20,7 @@ mod cpio;
 pub(crate) mod guest;
 mod kernel;
 mod machine;
+mod oops;
 mod protocol;
 mod run;
 mod share;
@@ -97,7 +98,7 @@ pub(crate) fn main(options: &Options) -> ExitCode {
     let done = run::run(options, &folder);
     match &done {
         Ok(0) => return ExitCode::SUCCESS,
-        Ok(_) | Err(LabError::Panic { .. } | LabError::Hang { .. } | LabError::Setup(_)) => {
+        Ok(_) | Err(LabError::Panic(_) | LabError::Hang { .. } | LabError::Setup(_)) => {
             show_log(&folder)
         }
         Err(LabError::Timeout { .. }) => {}
@@ -116,12 +117,14 @@ fn fail(error: &LabError) -> ExitCode {
     ExitCode::from(error.status())
 }
 
-/// Shows the end of the kernel's log on standard error.
+/// Shows the kernel's log from its first fault, else the end of it, on standard error.
 fn show_log(folder: &run::Folder) {
     const LINES_MAX: usize = 60;
     let path = folder.kernel_log();
     let log = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = log
+    let fault = oops::fault(&log);
+    let lines: Vec<&str> = fault
+        .unwrap_or(&log)
         .lines()
         .map(str::trim_end)
         .filter(|line| !line.is_empty())
@@ -129,8 +132,12 @@ fn show_log(folder: &run::Folder) {
     if lines.is_empty() {
         return;
     }
-    eprintln!("lab: the end of {}:", path.display());
-    for line in &lines[lines.len().saturating_sub(LINES_MAX)..] {
+    let (what, from) = match fault {
+        Some(_) => ("the first fault in", 0),
+        None => ("the end of", lines.len().saturating_sub(LINES_MAX)),
+    };
+    eprintln!("lab: {what} {}:", path.display());
+    for line in lines.iter().skip(from).take(LINES_MAX) {
         eprintln!("    {line}");
     }
 }

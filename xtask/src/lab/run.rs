@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::kernel::Kernel;
 use super::machine::{self, SCRATCH_BYTES, Wires};
+use super::oops::Oops;
 use super::protocol::{Job, PING, Report};
 use super::share::{Share, inherit};
 use super::{Options, accel, child, share};
@@ -28,8 +29,8 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LabError {
     /// The kernel inside gave up.
-    #[error("the lab's kernel panicked: {reason}")]
-    Panic { reason: String },
+    #[error("the lab's kernel panicked: {0}")]
+    Panic(Oops),
     /// Process 1 inside no longer answers.
     #[error("the lab hangs: no answer for {seconds} s")]
     Hang { seconds: u64 },
@@ -45,7 +46,7 @@ impl LabError {
     /// The exit status that stands for this error.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Panic { .. } => 120,
+            Self::Panic(_) => 120,
             Self::Hang { .. } => 121,
             Self::Timeout { .. } => 124,
             Self::Setup(_) => 125,
@@ -371,9 +372,6 @@ impl Machine {
     fn panic(&self) -> Option<LabError> {
         let log = fs::read(&self.log).ok()?;
         let log = String::from_utf8_lossy(&log);
-        let (_, reason) = log.split_once("Kernel panic - not syncing: ")?;
-        Some(LabError::Panic {
-            reason: reason.lines().next().unwrap_or_default().trim().to_owned(),
-        })
+        Oops::read(&log).map(LabError::Panic)
     }
 }
