@@ -14,6 +14,20 @@ const OTHER_SET: &str = "only in ";
 /// How many lines of a failed test's panic, or of the end of a failed command's output, stand in the table.
 const SHOWN_LINES: usize = 8;
 
+/// What begins a line of a command that ran once more.
+const REPEATED: &str = "ci: run once more: ";
+
+/// The end of `output`, whose command runs once more, for the output of the step.
+pub(super) fn repeated(output: &str) -> String {
+    let lines: Vec<&str> = output.trim_end().lines().collect();
+    let end = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
+    let test = unfinished(output).map(|test| format!("in the test {test}"));
+    test.as_deref()
+        .into_iter()
+        .chain(end.iter().map(|line| line.trim()))
+        .fold(String::new(), |all, line| all + REPEATED + line + "\n")
+}
+
 /// How many tests passed, which failed and which were skipped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -23,6 +37,8 @@ pub(super) struct Counts {
     failures: Vec<String>,
     /// The test that ran when its harness ended without a result.
     unfinished: Option<String>,
+    /// What was said last by commands that had to run once more.
+    repeated: Vec<String>,
     /// By reason.
     skipped: BTreeMap<String, Vec<String>>,
 }
@@ -35,6 +51,8 @@ impl Counts {
             if let Some(result) = line.strip_prefix("test result: ") {
                 counts.passed += number_before(result, " passed");
                 counts.failed += number_before(result, " failed");
+            } else if let Some(what) = line.strip_prefix(REPEATED) {
+                counts.repeated.push(what.to_owned());
             } else if let Some((test, reason)) = line
                 .strip_prefix("SKIPPED: ")
                 .and_then(|rest| rest.split_once(": "))
@@ -255,6 +273,9 @@ pub(super) fn table(rows: &[Row], total: Duration) -> String {
         if let Some(note) = &row.note {
             let _ = writeln!(text, "    {note}");
         }
+        for line in &row.counts.repeated {
+            let _ = writeln!(text, "    run once more: {line}");
+        }
         for (reason, tests) in &row.counts.skipped {
             let _ = writeln!(
                 text,
@@ -334,6 +355,15 @@ mod tests {
         let text = table(&[row], Duration::ZERO);
         assert!(text.contains("    UNFINISHED: c\n"), "{text}");
         assert_eq!(Counts::read(OUTPUT).unfinished, None);
+        let counts = Counts::read(&(repeated(output) + OUTPUT));
+        let again = Row::new("lab".into(), Duration::ZERO, Ok((counts, None)));
+        let text = table(&[again], Duration::ZERO);
+        assert!(
+            text.contains("    run once more: in the test c\n"),
+            "{text}"
+        );
+        assert!(text.contains("    run once more: at d\n"), "{text}");
+        assert!(text.ends_with("\n3 passed, 0 failed, 2 skipped"), "{text}");
     }
 
     #[test]

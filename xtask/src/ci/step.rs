@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::report::{Counts, Failure};
+use super::report::{self, Counts, Failure};
 use crate::workspace_root;
 
 /// A command of a step.
@@ -16,6 +16,7 @@ pub(super) struct Cargo {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
+    repeated_after: Option<u8>,
 }
 
 impl Cargo {
@@ -30,7 +31,15 @@ impl Cargo {
             program,
             arguments: arguments.iter().map(OsString::from).collect(),
             environment: Vec::new(),
+            repeated_after: None,
         }
+    }
+
+    /// Runs it once more when it ends with `status`, which is for what broke beside the thing under test. The table
+    /// tells of it.
+    pub(super) fn repeated_after(mut self, status: u8) -> Self {
+        self.repeated_after = Some(status);
+        self
     }
 
     /// Adds arguments.
@@ -129,10 +138,17 @@ impl Step {
             .join(format!("{}.log", name.replace(' ', "-")));
         let mut printed = String::new();
         for cargo in &self.commands {
-            let (ok, output) = execute(cargo, &log)
-                .map_err(|error| Failure::new(format!("{error:#}"), cargo.shown()))?;
+            let run = || {
+                execute(cargo, &log)
+                    .map_err(|error| Failure::new(format!("{error:#}"), cargo.shown()))
+            };
+            let (mut status, mut output) = run()?;
+            if cargo.repeated_after.map(i32::from) == status.code() {
+                printed.push_str(&report::repeated(&output));
+                (status, output) = run()?;
+            }
             printed.push_str(&output);
-            if !ok {
+            if !status.success() {
                 return Err(Failure::new(output, cargo.shown()));
             }
         }
@@ -148,8 +164,8 @@ impl Step {
     }
 }
 
-/// Whether `cargo` succeeded, and what it printed to either stream.
-fn execute(cargo: &Cargo, log: &std::path::Path) -> Result<(bool, String)> {
+/// How `cargo` ended, and what it printed to either stream.
+fn execute(cargo: &Cargo, log: &std::path::Path) -> Result<(ExitStatus, String)> {
     fs::create_dir_all(log.parent().context("no folder")?)?;
     let file = File::create(log)?;
     let mut command = Command::new(&cargo.program);
@@ -167,7 +183,7 @@ fn execute(cargo: &Cargo, log: &std::path::Path) -> Result<(bool, String)> {
         .status()
         .with_context(|| format!("cannot run {}", cargo.program.display()))?;
     Ok((
-        status.success(),
+        status,
         String::from_utf8_lossy(&fs::read(log)?).into_owned(),
     ))
 }
@@ -194,6 +210,21 @@ mod tests {
         let failure = step.run("self test").expect_err("it exits with 3");
         assert_eq!(failure.output, "out\nerr\n");
         assert_eq!(failure.again, "sh -c 'echo out; echo err >&2; exit 3'");
+    }
+
+    #[test]
+    fn a_command_that_broke_on_the_way_runs_once_more_and_no_third_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("rounds").display().to_string();
+        let ends = |rounds: u32| {
+            let script = format!("echo >> {file}; test $(wc -l < {file}) -gt {rounds} || exit 7");
+            let _ = fs::remove_file(&file);
+            let command = Cargo::program("sh".into(), &["-c", &script]);
+            Step::of(command.repeated_after(7))
+                .run("self test again")
+                .is_ok()
+        };
+        assert_eq!([0, 1, 2].map(ends), [true, true, false]);
     }
 
     #[test]

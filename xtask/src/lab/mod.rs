@@ -33,6 +33,7 @@ use clap::ValueEnum;
 
 use kernel::Series;
 use run::LabError;
+pub(crate) use run::PANICKED;
 
 /// What kind of lab, and what to run in it.
 #[derive(Debug, Clone, clap::Args)]

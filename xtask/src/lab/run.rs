@@ -25,6 +25,9 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// How often the lab is asked whether it lives.
 const PING_EVERY: Duration = Duration::from_secs(1);
 
+/// The exit status of a lab whose kernel panicked.
+pub(crate) const PANICKED: u8 = 120;
+
 /// Why a lab gave no exit status.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LabError {
@@ -46,7 +49,7 @@ impl LabError {
     /// The exit status that stands for this error.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Panic(_) => 120,
+            Self::Panic(_) => PANICKED,
             Self::Hang { .. } => 121,
             Self::Timeout { .. } => 124,
             Self::Setup(_) => 125,
